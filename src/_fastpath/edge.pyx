@@ -1,0 +1,634 @@
+"""The HTTP/1.1 server side of a connection, as an asyncio protocol for uvloop.
+
+Theory. A connection answers one request at a time, in order. Bytes that arrive while a request is being answered wait,
+bounded, and are parsed when the answer has ended; so pipelining needs no queue of its own. A request that came whole in one
+read goes to the application inside `data_received`: no task, no future, no copy of its head.
+
+Rules.
+- At most one `write` or `writelines` a callback: uvloop turns each into a system call.
+- What is written is immutable bytes, never a buffer that is used again.
+- The application sees a request only when its body is complete; before that, when the body has not come with the head, it
+  is asked once (`on_head`) whether the request deserves its body.
+- After an error of framing the connection lingers: the answer is sent, our side is shut, and what still comes is dropped for
+  a short while, since closing a socket with unread bytes resets it and may take the answer with it.
+- End of file from the client means that it has left, as with nginx; its request is cancelled.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+from _fastpath.http1 cimport (
+    ChunkedDecoder, RequestHead, K_API_KEY, K_AUTHORIZATION, K_CONTENT_TYPE, K_TRACEPARENT, K_X_API_KEY, K_X_GOOG_API_KEY,
+    parse_request_into,
+)
+from _fastpath.wheel cimport Timer, Wheel, monotonic_ns
+
+from email.utils import formatdate
+from http import HTTPStatus
+
+from _fastpath.http1 import ProtocolError
+
+cdef enum ConnectionState:
+    AWAITING   # the next request's head, of which nothing or a part has come
+    BODY       # its body
+    BUSY       # the application has it
+    LINGERING  # answered with an error; what comes is dropped
+    CLOSED
+
+cdef enum ExchangeState:
+    FRESH      # nothing of the answer
+    STARTED
+    ENDED
+
+cdef enum:
+    NS_PER_MS = 1_000_000
+    JOIN_BYTES = 65_536         # up to here a part is copied beside its framing; beyond, it is written as it is
+    WRITE_HIGH_BYTES = 65_536   # buffered bytes past which the application is asked to pause
+    LINGER_NS = 2_000_000_000
+
+cdef dict _STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
+cdef str _FULL = "the worker holds as many bytes of request bodies as it may"
+cdef bytes _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+cdef bytes _status_line(int status):
+    line = _STATUS_LINES.get(status)
+    return line if line is not None else b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+cdef inline char* _put(char* at, const char* source, Py_ssize_t size) noexcept nogil:
+    memcpy(at, source, size)
+    return at + size
+
+
+cdef inline char* _put_hex(char* at, Py_ssize_t value) noexcept nogil:
+    cdef char digits[16]
+    cdef int n = 0
+    while value:
+        digits[n] = b"0123456789abcdef"[value & 15]
+        value >>= 4
+        n += 1
+    while n:
+        n -= 1
+        at[0] = digits[n]
+        at += 1
+    return at
+
+
+cdef bytes _join_head(int status, object headers, bytes date, bint close, bytes framing, bytes body):
+    """Status line, fields, `date`, `connection`, `framing` (a whole line), the blank line and `body`, in one allocation."""
+    cdef bytes line = _status_line(status)
+    cdef bytes name, value, result
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(date) + PyBytes_GET_SIZE(framing) + 2
+    cdef char* at
+    size += PyBytes_GET_SIZE(body)
+    if close:
+        size += 19
+    for name, value in headers:
+        size += PyBytes_GET_SIZE(name) + PyBytes_GET_SIZE(value) + 4
+    result = PyBytes_FromStringAndSize(NULL, size)
+    at = PyBytes_AS_STRING(result)
+    at = _put(at, PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
+    at = _put(at, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date))
+    for name, value in headers:
+        at = _put(at, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        at = _put(at, b": ", 2)
+        at = _put(at, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+        at = _put(at, b"\r\n", 2)
+    if close:
+        at = _put(at, b"connection: close\r\n", 19)
+    at = _put(at, PyBytes_AS_STRING(framing), PyBytes_GET_SIZE(framing))
+    at = _put(at, b"\r\n", 2)
+    _put(at, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+    return result
+
+
+cdef bytes _chunk(bytes head, bytes data, bint last):
+    """`head` and `data` as one chunk, with the last chunk behind it if `last`, in one allocation."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t room = PyBytes_GET_SIZE(head) + size + 32
+    cdef char prefix[18]
+    cdef char* end = prefix
+    cdef bytes result
+    cdef char* at
+    if size:
+        end = _put(_put_hex(prefix, size), b"\r\n", 2)
+    room = PyBytes_GET_SIZE(head) + (end - prefix) + (size + 2 if size else 0) + (5 if last else 0)
+    result = PyBytes_FromStringAndSize(NULL, room)
+    at = _put(PyBytes_AS_STRING(result), PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head))
+    at = _put(at, prefix, end - prefix)
+    if size:
+        at = _put(at, PyBytes_AS_STRING(data), size)
+        at = _put(at, b"\r\n", 2)
+    if last:
+        _put(at, b"0\r\n\r\n", 5)
+    return result
+
+
+cdef class Edge:
+    """What the connections of a listener share: the application, the bounds, and what is counted.
+
+    Args:
+        loop, wheel: the worker's event loop and timers.
+        on_request: called with each Exchange whose body is complete.
+        on_head: called with an Exchange whose body is still to come; answers True to receive it, or has responded.
+        on_refusal: called with (status, reason, peer) for what is refused below the application (framing, bounds, time-outs);
+            returns the headers and the body of the answer.
+    """
+
+    def __init__(
+        self,
+        loop,
+        Wheel wheel not None,
+        on_request,
+        on_head,
+        on_refusal,
+        *,
+        int64_t head_bytes,
+        int64_t body_bytes,
+        int64_t all_bodies_bytes,
+        int64_t max_in_flight,
+        int64_t max_connections,
+        int64_t head_ms,
+        int64_t body_gap_ms,
+        int64_t idle_ms,
+        int64_t write_ms,
+    ):
+        self.loop_call_soon = loop.call_soon
+        self.wheel = wheel
+        self.on_request = on_request
+        self.on_head = on_head
+        self.on_refusal = on_refusal
+        self.head_limit = head_bytes
+        self.body_limit = body_bytes
+        self.all_bodies_limit = all_bodies_bytes
+        self.max_in_flight = max_in_flight
+        self.max_connections = max_connections
+        self.head_ns = head_ms * NS_PER_MS
+        self.body_gap_ns = body_gap_ms * NS_PER_MS
+        self.idle_ns = idle_ms * NS_PER_MS
+        self.write_ns = write_ms * NS_PER_MS
+        self._connections = set()
+        self.date_line = b""
+        self.date_until_ns = 0
+
+    def __call__(self):
+        """A protocol for one accepted socket."""
+        return EdgeConnection.__new__(EdgeConnection, self)
+
+    @property
+    def connections(self):
+        return len(self._connections)
+
+    def drain(self):
+        """From now on each answer closes its connection; those without a request are closed at once."""
+        cdef EdgeConnection connection
+        self.draining = True
+        for connection in list(self._connections):
+            if connection.state == AWAITING and connection.waiting is None:
+                connection._close()
+
+    def abort_all(self):
+        """Breaks every connection, whatever it does."""
+        cdef EdgeConnection connection
+        for connection in list(self._connections):
+            connection.transport.abort()
+
+    cdef bytes date(self, int64_t now_ns):
+        if now_ns >= self.date_until_ns:
+            self.date_line = b"date: " + formatdate(usegmt=True).encode() + b"\r\n"
+            self.date_until_ns = now_ns + 500 * NS_PER_MS
+        return self.date_line
+
+
+@cython.final
+cdef class Exchange:
+    """A request and the answer to it: `gateway.base.ports.Exchange`."""
+
+    @property
+    def finished(self):
+        """The answer has ended, or nobody is there to take it."""
+        return self.state == ENDED
+
+    @property
+    def started(self):
+        return self.state != FRESH
+
+    @property
+    def peer(self):
+        return "" if self.connection is None else self.connection.peer_name()
+
+    def header(self, bytes name not None):
+        if self.connection is None:
+            return None
+        return self.connection.head.header(name)
+
+    def credential(self):
+        """The caller's secret, from `authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`; None where there is
+        none, and b"" where there is more than one, which is no credential at all."""
+        cdef RequestHead head
+        cdef bytes found = None, value
+        if self.connection is None:
+            return None
+        head = self.connection.head
+        value = head.known_value(K_AUTHORIZATION)
+        if value is not None:
+            if value[:7].lower() != b"bearer ":
+                return b""
+            found = value[7:].strip()
+        for which in (K_X_API_KEY, K_API_KEY, K_X_GOOG_API_KEY):
+            if head.known[<int>which] >= 0:
+                value = head.known_value(<int>which)
+                if found is not None and found != value:
+                    return b""
+                found = value
+        return found
+
+    @property
+    def content_type(self):
+        return None if self.connection is None else self.connection.head.known_value(K_CONTENT_TYPE)
+
+    @property
+    def traceparent(self):
+        return None if self.connection is None else self.connection.head.known_value(K_TRACEPARENT)
+
+    def respond(self, int status, headers, bytes body not None):
+        cdef EdgeConnection connection = self.connection
+        cdef bytes framing
+        if self.state != FRESH or connection is None:
+            return
+        self.state = ENDED
+        framing = b"" if status == 204 or status == 304 else b"content-length: %d\r\n" % PyBytes_GET_SIZE(body)
+        connection.answer(self, status, headers, framing, b"" if self.method == "HEAD" else body)
+
+    def start(self, int status, headers, int64_t length=-1):
+        cdef EdgeConnection connection = self.connection
+        cdef bytes framing
+        if self.state != FRESH or connection is None:
+            return
+        self.state = STARTED
+        if length >= 0:
+            framing = b"content-length: %d\r\n" % length
+        elif connection.head.minor == 1:
+            self.chunked = True
+            framing = b"transfer-encoding: chunked\r\n"
+        else:
+            connection.close_after = True
+            framing = b""
+        self.unsent = _join_head(
+            status, headers, connection.edge.date(monotonic_ns()), connection.will_close(), framing, b""
+        )
+        self.mute = self.method == "HEAD"
+
+    def flush(self):
+        """Sends the head that `start` made, if it has not left with a part of the body."""
+        if self.state == STARTED and self.connection is not None and self.unsent is not None:
+            head = self.unsent
+            self.unsent = None
+            self.connection.transport.write(head)
+
+    def write(self, bytes data not None):
+        cdef EdgeConnection connection = self.connection
+        if self.state != STARTED or connection is None:
+            return True
+        self._send(connection, data, False)
+        return not connection.write_paused
+
+    def end(self, bytes data=b""):
+        cdef EdgeConnection connection = self.connection
+        if self.state != STARTED or connection is None:
+            return
+        self.state = ENDED
+        self._send(connection, data, True)
+        connection.finish(self)
+
+    def abort(self):
+        cdef EdgeConnection connection = self.connection
+        if self.state == ENDED or connection is None:
+            return
+        self.state = ENDED
+        self.flush()
+        connection.break_off(self)
+
+    cdef _send(self, EdgeConnection connection, bytes data, bint last):
+        cdef bytes head = self.unsent if self.unsent is not None else b""
+        self.unsent = None
+        if self.mute:
+            data = b""
+            last = False
+        if not self.chunked:
+            if head or data:
+                connection.transport.write(head + data if head else data)
+        elif PyBytes_GET_SIZE(data) <= JOIN_BYTES:
+            if data or head or last:
+                connection.transport.write(_chunk(head, data, last) if data or last else head)
+        else:
+            connection.transport.writelines(
+                (head + b"%x\r\n" % PyBytes_GET_SIZE(data), data, b"\r\n0\r\n\r\n" if last else b"\r\n")
+            )
+
+
+@cython.final
+cdef class EdgeConnection(Timer):
+    """One accepted connection."""
+
+    def __cinit__(self, Edge edge):
+        self.edge = edge
+        self.head = RequestHead.__new__(RequestHead)
+        self.state = AWAITING
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport):
+        cdef Edge edge = self.edge
+        self.transport = transport
+        if len(edge._connections) >= edge.max_connections:
+            edge.refused_connections += 1
+            self.state = CLOSED
+            transport.abort()
+            return
+        edge._connections.add(self)
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        edge.wheel.arm(self, monotonic_ns() + edge.head_ns)
+
+    def connection_lost(self, exception):
+        cdef Exchange exchange = self.exchange
+        self.edge._connections.discard(self)
+        self.edge.wheel.forget(self)
+        self._drop_body()
+        self.state = CLOSED
+        self.waiting = None
+        if exchange is not None:
+            self._leave(exchange)
+
+    def data_received(self, bytes data):
+        if self.state == AWAITING:
+            if self.waiting is None:
+                self.began_ns = monotonic_ns()
+                self._read(data)
+            else:
+                self._read(self.waiting + data)
+        elif self.state == BODY:
+            self._read_body(data, 0)
+        elif self.state == BUSY:
+            self.waiting = data if self.waiting is None else self.waiting + data
+            if PyBytes_GET_SIZE(self.waiting) > self.edge.head_limit and not self.read_paused:
+                self.read_paused = True
+                self.transport.pause_reading()
+
+    def eof_received(self):
+        cdef Exchange exchange = self.exchange
+        if exchange is not None:
+            self._leave(exchange)
+        return False
+
+    def pause_writing(self):
+        self.write_paused = True
+        self.edge.wheel.arm(self, monotonic_ns() + self.edge.write_ns)
+
+    def resume_writing(self):
+        cdef Exchange exchange = self.exchange
+        self.write_paused = False
+        self.edge.wheel.disarm(self)
+        if self.state == AWAITING:
+            self.edge.wheel.arm(self, monotonic_ns() + self.edge.idle_ns)
+        if exchange is not None and exchange.on_drain is not None:
+            exchange.on_drain()
+
+    # -- reading
+
+    cdef _read(self, bytes buf):
+        """Reads one request from `buf`, in which nothing of it has been read before."""
+        cdef RequestHead head = self.head
+        cdef Edge edge = self.edge
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(buf)
+        cdef Py_ssize_t end, body_end
+        cdef Exchange exchange
+        self.waiting = None
+        try:
+            end = parse_request_into(head, buf, 0, edge.head_limit)
+        except ProtocolError as error:
+            self._refuse(error.status, error.reason)
+            return
+        if end == 0:
+            self.waiting = buf
+            if self.waited == 0:  # the first bytes of this head: its time runs from here, however slowly the rest comes
+                self.waited = 1
+                edge.wheel.arm(self, self.began_ns + edge.head_ns)
+            return
+        self.waited = 0
+        if edge.in_flight >= edge.max_in_flight:
+            self._refuse(503, "the worker holds as many requests as it may")
+            return
+        if not head.chunked and head.content_length > edge.body_limit:
+            self._refuse(413, f"the body is {head.content_length} bytes, the limit {edge.body_limit}")
+            return
+        exchange = Exchange.__new__(Exchange)
+        exchange.connection = self
+        exchange.method = head.method
+        exchange.path = head.path
+        exchange.query = head.query
+        exchange.received_ns = self.began_ns
+        exchange.body = b""
+        self.exchange = exchange
+        edge.in_flight += 1
+        if not head.chunked:
+            body_end = end + (head.content_length if head.content_length > 0 else 0)
+            if body_end <= size:
+                if body_end > end:
+                    exchange.body = PyBytes_FromStringAndSize(PyBytes_AS_STRING(buf) + end, body_end - end)
+                    self.parts_bytes = body_end - end
+                    edge.body_bytes += self.parts_bytes
+                    if edge.body_bytes > edge.all_bodies_limit:
+                        self._refuse(503, _FULL)
+                        return
+                if body_end < size:
+                    self.waiting = buf[body_end:]
+                self._hand_over(exchange)
+                return
+        self._await_body(exchange, buf, end)
+
+    cdef _await_body(self, Exchange exchange, bytes buf, Py_ssize_t start):
+        cdef RequestHead head = self.head
+        self.state = BODY
+        self.parts = []
+        self.parts_bytes = 0
+        self.decoder = ChunkedDecoder() if head.chunked else None
+        if not self.edge.on_head(exchange):
+            if exchange.state == FRESH:
+                raise RuntimeError("on_head refused a request without an answer")
+            return
+        if self.exchange is not exchange or self.state != BODY:
+            return
+        if head.expect_continue and head.minor == 1 and start == PyBytes_GET_SIZE(buf):
+            self.transport.write(_CONTINUE)
+        self.edge.wheel.arm(self, monotonic_ns() + self.edge.body_gap_ns)
+        if start < PyBytes_GET_SIZE(buf):
+            self._read_body(buf, start)
+
+    cdef _read_body(self, bytes data, Py_ssize_t start):
+        cdef Edge edge = self.edge
+        cdef Exchange exchange = self.exchange
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t end, before = self.parts_bytes
+        cdef bint complete
+        cdef list out
+        if self.decoder is None:
+            end = start + min(size - start, self.head.content_length - self.parts_bytes)
+            self.parts.append(data if start == 0 and end == size else data[start:end])
+            self.parts_bytes += end - start
+            complete = self.parts_bytes == self.head.content_length
+        else:
+            out = []
+            try:
+                end = self.decoder.feed_into(data, start, out)
+            except ProtocolError as error:
+                self._refuse(error.status, error.reason)
+                return
+            for part in out:
+                self.parts_bytes += PyBytes_GET_SIZE(part)
+            self.parts += out
+            complete = self.decoder.done
+        edge.body_bytes += self.parts_bytes - before
+        if self.parts_bytes > edge.body_limit:
+            self._refuse(413, f"the body is longer than the limit of {edge.body_limit} bytes")
+            return
+        if edge.body_bytes > edge.all_bodies_limit:
+            self._refuse(503, _FULL)
+            return
+        if not complete:
+            edge.wheel.arm(self, monotonic_ns() + edge.body_gap_ns)
+            return
+        exchange.body = <bytes>self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        self.parts = None
+        self.decoder = None
+        if end < size:
+            self.waiting = data[end:]
+        self._hand_over(exchange)
+
+    cdef _hand_over(self, Exchange exchange):
+        self.state = BUSY
+        self.edge.wheel.disarm(self)
+        self.edge.requests += 1
+        self.edge.on_request(exchange)
+
+    def _next(self):
+        """Goes on with what waited while a request was answered."""
+        cdef bytes waiting = self.waiting
+        if self.state != AWAITING or waiting is None:
+            return
+        self.began_ns = monotonic_ns()
+        self._read(waiting)
+        if self.read_paused and self.state != BUSY:
+            self.read_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    # -- writing
+
+    cdef bint will_close(self) noexcept:
+        return self.close_after or not self.head.keep_alive or self.edge.draining or self.state == BODY
+
+    cdef answer(self, Exchange exchange, int status, object headers, bytes framing, bytes body):
+        cdef bytes date = self.edge.date(monotonic_ns())
+        cdef bint close = self.will_close()
+        if PyBytes_GET_SIZE(body) <= JOIN_BYTES:
+            self.transport.write(_join_head(status, headers, date, close, framing, body))
+        else:
+            self.transport.writelines((_join_head(status, headers, date, close, framing, b""), body))
+        self.finish(exchange)
+
+    cdef finish(self, Exchange exchange):
+        """The answer has been written whole."""
+        cdef bint close = self.will_close()
+        cdef bint unread = self.state == BODY
+        self._release(exchange)
+        if unread:
+            self._linger()
+        elif close:
+            self._close()
+        else:
+            self.state = AWAITING
+            if not self.write_paused:  # else the write time-out stays armed until the client has taken the answer
+                self.edge.wheel.arm(self, monotonic_ns() + self.edge.idle_ns)
+            if self.waiting is not None:
+                self.edge.loop_call_soon(self._next)
+
+    cdef break_off(self, Exchange exchange):
+        """The answer stays incomplete: the connection closes without the end of its framing."""
+        self._release(exchange)
+        self._close()
+
+    cdef _close(self):
+        """Closes once what is buffered has been taken, which the write time-out bounds."""
+        self.state = CLOSED
+        self.waiting = None
+        self.transport.close()
+        self.edge.wheel.arm(self, monotonic_ns() + self.edge.write_ns)
+
+    cdef _release(self, Exchange exchange):
+        exchange.connection = None
+        exchange.on_disconnect = None
+        exchange.on_drain = None
+        self.exchange = None
+        self.edge.in_flight -= 1
+        self._drop_body()
+
+    cdef _leave(self, Exchange exchange):
+        """The client has gone before its answer was complete."""
+        callback = exchange.on_disconnect
+        exchange.state = ENDED
+        self._release(exchange)
+        self.state = CLOSED
+        if callback is not None:
+            callback()
+
+    cdef void _drop_body(self) noexcept:
+        self.edge.body_bytes -= self.parts_bytes
+        self.parts_bytes = 0
+        self.parts = None
+        self.decoder = None
+
+    cdef _refuse(self, int status, str reason):
+        """Answers what never became a request of the application, and closes."""
+        cdef Exchange exchange = self.exchange
+        headers, body = self.edge.on_refusal(status, reason, self.peer_name())
+        if exchange is not None:
+            exchange.state = ENDED
+            self._release(exchange)
+        if self.head.method == "HEAD":
+            body = b""
+        self.transport.write(
+            _join_head(status, headers, self.edge.date(monotonic_ns()), True, b"content-length: %d\r\n" % len(body), body)
+        )
+        self._linger()
+
+    cdef _linger(self):
+        self.state = LINGERING
+        self.waiting = None
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.edge.wheel.arm(self, monotonic_ns() + LINGER_NS)
+        else:  # TLS has no half-close
+            self.transport.close()
+
+    cdef str peer_name(self):
+        peer = self.transport.get_extra_info("peername")
+        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
+
+    # -- time
+
+    cdef void expire(self):
+        if self.write_paused or self.state == LINGERING or self.state == CLOSED:
+            self.edge.timeouts += 1
+            self.transport.abort()
+        elif self.state == BODY:
+            self.edge.timeouts += 1
+            self._refuse(408, "the body did not arrive in time")
+        elif self.state == AWAITING and self.waiting is not None and self.waited:
+            self.edge.timeouts += 1
+            self._refuse(408, "the head did not arrive in time")
+        elif self.state == AWAITING:
+            self._close()

@@ -1,0 +1,38 @@
+"""What a JSON decoder does not tell: duplicate keys, invalid UTF-8 and depth, and where top-level values stand."""
+
+class ScanError(ValueError):
+    """The body is not one acceptable JSON object.
+
+    `kind` is one of "syntax", "utf8", "depth", "duplicate", "not_object", "too_many" (more than 1,000 top-level keys);
+    `offset` the byte at which it was seen; `key` the duplicate key (decoded; lone surrogates become U+FFFD), else None.
+    """
+
+    kind: str
+    offset: int
+    key: str | None
+    def __init__(self, kind: str, offset: int, key: str | None = None) -> None: ...
+
+def scan(body: bytes, keys: tuple[bytes, ...] = (), max_depth: int = 100) -> tuple[int, ...]:
+    """Checks `body` and locates the values of the top-level `keys` (UTF-8, compared after resolving escapes).
+
+    Returns (start, end) offsets, flat, one pair a key in the order of `keys`, (-1, -1) where it is absent; then, last,
+    the offset of the object's closing brace. `body[start:end]` is the value without surrounding white space.
+
+    Every byte is checked to be valid UTF-8 and every container to be balanced and at most `max_depth` deep (1 to 1,024;
+    the object itself is one deep); strings are delimited and hold no control bytes; the top level is one object of at
+    most 1,000 keys, which differ after resolving escapes, followed by white space only. A byte order mark is a fault of
+    syntax. Numbers, literals and escapes inside values, and the commas and colons of nested values, are left to the
+    decoder that follows (RFC 8259).
+
+    Raises:
+        ScanError
+        ValueError: `max_depth` is out of bounds.
+    """
+
+def last_usage(tail: bytes) -> tuple[int, int] | None:
+    """The span of the last `"usage"` member's object value in `tail`, which may begin anywhere in a JSON document.
+
+    An escaped quote inside a string is `\\"`, so the bytes `"usage"`, their first quote not escaped, followed by `:`
+    are a key wherever they stand. None where there is none, where the last one's value is no object (`null`), or where
+    it is cut.
+    """

@@ -1,0 +1,577 @@
+# cython: auto_pickle=False, autotestdict=False
+"""What a JSON decoder does not tell: duplicate keys, invalid UTF-8 and depth, and where top-level values stand.
+
+Theory. Whoever governs a request must read it exactly as the provider will. Decoders differ where a document is at odds
+with RFC 8259: which of two equal keys counts, what an invalid byte stands for. So such a document is refused. One pass
+from left to right splits it into strings, brackets and the rest; a strict decoder that accepts it splits it alike.
+
+Rules.
+- Functions that read take `at`, where to begin, and return the offset behind what they read, or -1 after noting the
+  fault in the `Scan`: the first fault, in the order of bytes, is the one reported.
+- Below the top level only strings and brackets are judged. Numbers, literals, commas, colons and escapes down there are
+  left to the decoder that follows, for it reads them anyway.
+- Input is hostile. Each byte is read a bounded number of times, nothing recurses, and the table of keys is hashed under
+  a secret of the process, so that nobody can prepare keys that collide.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+import os
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #endif
+
+    static inline int is_plain(uint8_t byte) {
+        return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\\\';
+    }
+
+    /* The first byte of a string that is not plain ASCII: a quote, a backslash, a control byte or a part of UTF-8. */
+    static inline Py_ssize_t skip_plain(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) {
+    #if defined(__SSE2__)
+        const __m128i space = _mm_set1_epi8(0x20), quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\\\');
+        while (end - at >= 16) {
+            __m128i block = _mm_loadu_si128((const __m128i*)(data + at));
+            /* compared with their signs, bytes from 0x80 on are less than a space, too */
+            __m128i special = _mm_or_si128(_mm_cmplt_epi8(block, space),
+                _mm_or_si128(_mm_cmpeq_epi8(block, quote), _mm_cmpeq_epi8(block, backslash)));
+            int mask = _mm_movemask_epi8(special);
+            if (mask)
+                return at + __builtin_ctz((unsigned)mask);
+            at += 16;
+        }
+    #else
+        const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+        while (end - at >= 8) {  /* the zero-byte test of "Hacker's Delight", section 6-1 */
+            uint64_t word, quote, backslash;
+            memcpy(&word, data + at, 8);
+            quote = word ^ (ones * '"');
+            backslash = word ^ (ones * '\\\\');
+            if ((word | (word - ones * 0x20) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & highs)
+                break;
+            at += 8;
+        }
+    #endif
+        while (at < end && is_plain(data[at]))
+            at++;
+        return at;
+    }
+
+    static inline uint64_t fold_product(uint64_t a, uint64_t b) {
+        __extension__ unsigned __int128 product = (unsigned __int128)a * b;
+        return (uint64_t)product ^ (uint64_t)(product >> 64);
+    }
+    """
+    # declared with plain pointers: Cython would keep references of its own
+    PyObject* PyTuple_GET_ITEM(tuple items, Py_ssize_t index)
+    void PyTuple_SET_ITEM(tuple items, Py_ssize_t index, PyObject* item)    # takes the reference over
+    PyObject* PyLong_FromSsize_t(Py_ssize_t value) except NULL
+    Py_ssize_t skip_plain(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    uint64_t fold_product(uint64_t a, uint64_t b) noexcept nogil
+
+
+class ScanError(ValueError):
+    """The body is not one acceptable JSON object; see the stub."""
+
+    def __init__(self, kind, offset, key=None):
+        super().__init__(kind, offset, key)
+        self.kind = kind
+        self.offset = offset
+        self.key = key
+
+    def __str__(self):
+        return f"{self.kind} at byte {self.offset}"
+
+
+cdef enum Fault:
+    NONE, SYNTAX, UTF8, DEPTH, DUPLICATE, NOT_OBJECT, TOO_MANY, NO_MEMORY
+
+cdef tuple FAULT_NAMES = ("", "syntax", "utf8", "depth", "duplicate", "not_object", "too_many")
+
+# --- bytes and their classes --------------------------------------------------------------------------------------
+
+cdef enum:
+    QUOTE = 0x22
+    COMMA = 0x2C
+    COLON = 0x3A
+    BACKSLASH = 0x5C
+    OPEN_OBJECT = 0x7B
+    CLOSE_OBJECT = 0x7D
+
+cdef enum:
+    SPACE = 1
+    SCALAR = 2          # what numbers and literals are made of
+    SEPARATOR = 4       # comma and colon
+    OPENING = 8
+    CLOSING = 16
+    STRING = 32
+
+cdef uint8_t CLASS[256]     # 0 for what stands in strings alone
+cdef uint8_t HEX[256]       # the value of a hexadecimal digit; 255 for other bytes
+cdef uint8_t ESCAPED[256]   # what a backslash and this letter stand for; 0 for other bytes
+
+
+cdef void fill_byte_tables():
+    cdef int code
+    for code in range(256):
+        letter = chr(code)
+        CLASS[code] = (
+            (SPACE if letter in " \t\n\r" else 0)
+            | (SCALAR if code < 128 and (letter.isalnum() or letter in "+-.") else 0)
+            | (SEPARATOR if letter in ",:" else 0)
+            | (OPENING if letter in "{[" else 0)
+            | (CLOSING if letter in "}]" else 0)
+            | (STRING if letter == '"' else 0)
+        )
+        HEX[code] = int(letter, 16) if letter in "0123456789abcdefABCDEF" else 255
+        ESCAPED[code] = ord(dict(zip('"\\/bfnrt', '"\\/\b\f\n\r\t')).get(letter, "\0"))
+
+
+fill_byte_tables()
+
+
+cdef inline Py_ssize_t skip_class(
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint8_t byte_class
+) noexcept nogil:
+    while at < end and CLASS[data[at]] & byte_class:
+        at += 1
+    return at
+
+
+cdef inline Py_ssize_t note(Scan* state, Fault fault, Py_ssize_t at) noexcept nogil:
+    state.fault = fault
+    state.fault_at = at
+    return -1
+
+
+# --- UTF-8 (RFC 3629) ---------------------------------------------------------------------------------------------
+
+cdef inline bint is_continuation(uint8_t byte) noexcept nogil:
+    return byte & 0xC0 == 0x80
+
+
+cdef Py_ssize_t sequence_size(const uint8_t* data, Py_ssize_t size) noexcept nogil:
+    """The bytes of the sequence of two or more at `data`, of which `size` may be read; 0 where it is no UTF-8."""
+    cdef uint8_t lead = data[0]
+    if size < 2 or not is_continuation(data[1]):
+        return 0
+    if lead < 0xE0:
+        return 2 if lead >= 0xC2 else 0                     # C0 and C1 would be overlong
+    if size < 3 or not is_continuation(data[2]):
+        return 0
+    if lead < 0xF0:
+        if lead == 0xE0:
+            return 3 if data[1] >= 0xA0 else 0              # overlong
+        return 3 if lead != 0xED or data[1] < 0xA0 else 0   # surrogates
+    if size < 4 or not is_continuation(data[3]):
+        return 0
+    if lead == 0xF0:
+        return 4 if data[1] >= 0x90 else 0                  # overlong
+    return 4 if lead < 0xF4 or (lead == 0xF4 and data[1] < 0x90) else 0     # beyond U+10FFFF
+
+
+# --- values -------------------------------------------------------------------------------------------------------
+
+cdef Py_ssize_t misplaced(Scan* state, Py_ssize_t at) noexcept nogil:
+    """Notes a byte (or the end) where it must not stand: a fault of UTF-8 if it is one, of syntax otherwise."""
+    if at < state.end and state.data[at] >= 0x80 and not sequence_size(state.data + at, state.end - at):
+        return note(state, UTF8, at)
+    return note(state, SYNTAX, at)
+
+
+cdef Py_ssize_t skip_string(Scan* state, Py_ssize_t at) noexcept nogil:
+    """`at` is the opening quote."""
+    cdef const uint8_t* data = state.data
+    cdef Py_ssize_t end = state.end, size
+    at += 1
+    state.escaped = False
+    while True:
+        at = skip_plain(data, at, end)
+        if at == end:
+            return note(state, SYNTAX, end)
+        if data[at] == QUOTE:
+            return at + 1
+        if data[at] == BACKSLASH:
+            state.escaped = True
+            at += 1
+            if at < end and (data[at] == QUOTE or data[at] == BACKSLASH):
+                at += 1     # any other byte is judged like its neighbours
+            continue
+        if data[at] < 0x20:
+            return note(state, SYNTAX, at)
+        while at < end and data[at] >= 0x80:
+            size = sequence_size(data + at, end - at)
+            if size == 0:
+                return note(state, UTF8, at)
+            at += size
+
+
+cdef Py_ssize_t skip_container(Scan* state, Py_ssize_t at, int depth) noexcept nogil:
+    """`at` is the opening bracket, `depth` the number of containers around it."""
+    cdef const uint8_t* data = state.data
+    cdef Py_ssize_t end = state.end
+    cdef int base = depth
+    cdef uint8_t byte_class
+    while at < end:
+        byte_class = CLASS[data[at]]
+        if byte_class & (SPACE | SCALAR | SEPARATOR):
+            at += 1
+        elif byte_class & STRING:
+            at = skip_string(state, at)
+            if at < 0:
+                return -1
+        elif byte_class & OPENING:
+            if depth == state.max_depth:
+                return note(state, DEPTH, at)
+            state.closers[depth] = data[at] + 2     # as ASCII has it, for braces and square brackets alike
+            depth += 1
+            at += 1
+        elif byte_class & CLOSING:
+            depth -= 1
+            if state.closers[depth] != data[at]:
+                return note(state, SYNTAX, at)
+            at += 1
+            if depth == base:
+                return at
+        else:
+            return misplaced(state, at)
+    return note(state, SYNTAX, end)
+
+
+cdef inline Py_ssize_t skip_value(Scan* state, Py_ssize_t at) noexcept nogil:
+    """A value of the top-level object."""
+    cdef uint8_t byte_class = CLASS[state.data[at]] if at < state.end else 0
+    if byte_class & STRING:
+        return skip_string(state, at)
+    if byte_class & OPENING:
+        return skip_container(state, at, 1)
+    if byte_class & SCALAR:
+        return skip_class(state.data, at, state.end, SCALAR)
+    return misplaced(state, at)
+
+
+# --- escapes ------------------------------------------------------------------------------------------------------
+
+cdef inline int read_hex4(const uint8_t* text) noexcept nogil:
+    """-1 where one of the four bytes is no hexadecimal digit."""
+    cdef int i, value = 0
+    for i in range(4):
+        if HEX[text[i]] == 255:
+            return -1
+        value = value << 4 | HEX[text[i]]
+    return value
+
+
+cdef inline int put_utf8(int code, uint8_t* out) noexcept nogil:
+    """Surrogates are put like any other code point of their size."""
+    if code < 0x80:
+        out[0] = code
+        return 1
+    if code < 0x800:
+        out[0] = 0xC0 | code >> 6
+        out[1] = 0x80 | code & 0x3F
+        return 2
+    if code < 0x10000:
+        out[0] = 0xE0 | code >> 12
+        out[1] = 0x80 | code >> 6 & 0x3F
+        out[2] = 0x80 | code & 0x3F
+        return 3
+    out[0] = 0xF0 | code >> 18
+    out[1] = 0x80 | code >> 12 & 0x3F
+    out[2] = 0x80 | code >> 6 & 0x3F
+    out[3] = 0x80 | code & 0x3F
+    return 4
+
+
+cdef Py_ssize_t unescape(const uint8_t* text, Py_ssize_t size, uint8_t* out) noexcept nogil:
+    cdef Py_ssize_t at = 0, made = 0
+    cdef int code, low
+    while at < size:
+        if text[at] != BACKSLASH:
+            out[made] = text[at]
+            made += 1
+            at += 1
+            continue
+        if size - at >= 2 and ESCAPED[text[at + 1]]:
+            out[made] = ESCAPED[text[at + 1]]
+            made += 1
+            at += 2
+            continue
+        code = read_hex4(text + at + 2) if size - at >= 6 and text[at + 1] == c"u" else -1
+        if code < 0:
+            return -1
+        at += 6
+        if 0xD800 <= code < 0xDC00 and size - at >= 6 and text[at] == BACKSLASH and text[at + 1] == c"u":
+            low = read_hex4(text + at + 2)
+            if 0xDC00 <= low < 0xE000:
+                code = 0x10000 + (code - 0xD800 << 10) + (low - 0xDC00)
+                at += 6
+        made += put_utf8(code, out + made)
+    return made
+
+
+# --- members ------------------------------------------------------------------------------------------------------
+
+cdef uint64_t SECRET[2]
+SECRET[:] = [int.from_bytes(os.urandom(8), "little") | 1, int.from_bytes(os.urandom(8), "little") | 1]
+
+
+cdef inline uint64_t load_8(const uint8_t* data) noexcept nogil:
+    cdef uint64_t word
+    memcpy(&word, data, 8)
+    return word
+
+
+cdef inline uint64_t load_4(const uint8_t* data) noexcept nogil:
+    cdef uint32_t word
+    memcpy(&word, data, 4)
+    return word
+
+
+cdef inline uint64_t digest_of(const uint8_t* key, Py_ssize_t size) noexcept nogil:
+    """A keyed hash: each 16 bytes, and the last ones, are folded in by a 64 x 64 bit product (as wyhash does it)."""
+    cdef uint64_t digest = SECRET[0] ^ <uint64_t>size, first = 0, last = 0
+    while size > 16:
+        digest = fold_product(load_8(key) ^ SECRET[1], load_8(key + 8) ^ digest)
+        key += 16
+        size -= 16
+    if size >= 8:           # the two words may overlap
+        first = load_8(key)
+        last = load_8(key + size - 8)
+    elif size >= 4:
+        first = load_4(key)
+        last = load_4(key + size - 4)
+    elif size > 0:
+        first = <uint64_t>key[0] << 16 | <uint64_t>key[size >> 1] << 8 | key[size - 1]
+    return fold_product(first ^ SECRET[1], last ^ digest)
+
+
+cdef inline int slot_of(Scan* state, const uint8_t* key, Py_ssize_t size, uint64_t digest) noexcept nogil:
+    """The slot that holds the member of this key, or the free one where it belongs."""
+    cdef int mask = state.slots_in_use - 1
+    cdef int slot = <int>(digest & <uint64_t>mask)
+    cdef Member* member
+    while state.slots[slot]:
+        member = &state.members[state.slots[slot] - 1]
+        if member.digest == digest and member.key_size == size and memcmp(member.key, key, size) == 0:
+            break
+        slot = (slot + 1) & mask
+    return slot
+
+
+cdef inline int find_member(Scan* state, PyObject* wanted) except -1:
+    """1 + the index of the member whose key `wanted` is, 0 where there is none."""
+    cdef const uint8_t* key
+    cdef Py_ssize_t size
+    if not PyBytes_CheckExact(<object>wanted):
+        raise TypeError("keys must be bytes")
+    key = <const uint8_t*>PyBytes_AS_STRING(<object>wanted)
+    size = PyBytes_GET_SIZE(<object>wanted)
+    return state.slots[slot_of(state, key, size, digest_of(key, size))]
+
+
+cdef void set_slots(Scan* state, int slots_in_use) noexcept nogil:
+    """Begins the table anew with so many slots: small objects pay for a small table."""
+    cdef int i
+    cdef Member* member
+    state.slots_in_use = slots_in_use
+    memset(state.slots, 0, slots_in_use * sizeof(uint16_t))
+    for i in range(state.count):
+        member = &state.members[i]
+        state.slots[slot_of(state, member.key, member.key_size, member.digest)] = i + 1
+
+
+cdef Py_ssize_t resolve_key(Scan* state, Member* member) noexcept nogil:
+    """Replaces the key's span by its bytes with the escapes resolved; -1 where one is malformed."""
+    cdef Py_ssize_t at = member.key - state.data, size
+    if state.resolved_base == NULL:     # no key grows by it: what is left of the body is room enough for all
+        state.resolved = state.resolved_base = <uint8_t*>malloc(state.end - at)
+        if state.resolved_base == NULL:
+            return note(state, NO_MEMORY, at)
+    size = unescape(member.key, member.key_size, state.resolved)
+    if size < 0:
+        return note(state, SYNTAX, at)
+    member.key = state.resolved
+    member.key_size = size
+    state.resolved += size
+    return size
+
+
+cdef Py_ssize_t take_key(Scan* state, Py_ssize_t at) noexcept nogil:
+    """Reads the key at `at` into the next member and files it."""
+    cdef Member* member = &state.members[state.count]
+    cdef Py_ssize_t start = at
+    cdef int slot
+    if at == state.end or state.data[at] != QUOTE:
+        return misplaced(state, at)
+    if state.count == MAX_MEMBERS:
+        return note(state, TOO_MANY, at)
+    at = skip_string(state, at)
+    if at < 0:
+        return -1
+    member.key = state.data + start + 1
+    member.key_size = at - start - 2
+    if state.escaped and resolve_key(state, member) < 0:
+        return -1
+    member.digest = digest_of(member.key, member.key_size)
+    if 2 * state.count >= state.slots_in_use:
+        set_slots(state, 4 * state.slots_in_use)
+    slot = slot_of(state, member.key, member.key_size, member.digest)
+    if state.slots[slot]:
+        return note(state, DUPLICATE, start)
+    state.count += 1
+    state.slots[slot] = state.count
+    return at
+
+
+cdef Py_ssize_t take_member(Scan* state, Py_ssize_t at) noexcept nogil:
+    """Key, colon and value, and the white space that follows."""
+    cdef Member* member = &state.members[state.count]
+    at = take_key(state, at)
+    if at < 0:
+        return -1
+    at = skip_class(state.data, at, state.end, SPACE)
+    if at == state.end or state.data[at] != COLON:
+        return misplaced(state, at)
+    member.start = skip_class(state.data, at + 1, state.end, SPACE)
+    member.end = skip_value(state, member.start)
+    if member.end < 0:
+        return -1
+    return skip_class(state.data, member.end, state.end, SPACE)
+
+
+# --- the body -----------------------------------------------------------------------------------------------------
+
+cdef Py_ssize_t begin_object(Scan* state) noexcept nogil:
+    cdef Py_ssize_t at = skip_class(state.data, 0, state.end, SPACE)
+    if at < state.end and state.data[at] == OPEN_OBJECT:
+        return at + 1
+    if at < state.end and (CLASS[state.data[at]] & (STRING | SCALAR | OPENING)):
+        return note(state, NOT_OBJECT, at)
+    return misplaced(state, at)
+
+
+cdef Py_ssize_t read_body(Scan* state) noexcept nogil:
+    cdef const uint8_t* data = state.data
+    cdef Py_ssize_t end = state.end, at = begin_object(state)
+    if at < 0:
+        return -1
+    at = skip_class(data, at, end, SPACE)
+    if at == end or data[at] != CLOSE_OBJECT:
+        at = take_member(state, at)
+        while 0 <= at < end and data[at] == COMMA:
+            at = take_member(state, skip_class(data, at + 1, end, SPACE))
+        if at < 0:
+            return -1
+        if at == end or data[at] != CLOSE_OBJECT:
+            return misplaced(state, at)
+    state.closing = at
+    at = skip_class(data, at + 1, end, SPACE)
+    return at if at == end else misplaced(state, at)
+
+
+cdef inline void begin_scan(Scan* state, bytes body, int max_depth) noexcept:
+    """The arrays of `state` are left as they are: what is read of them was written before."""
+    state.data = <const uint8_t*>PyBytes_AS_STRING(body)
+    state.end = PyBytes_GET_SIZE(body)
+    state.max_depth = max_depth
+    state.fault = NONE
+    state.resolved = state.resolved_base = NULL
+    state.count = 0
+    set_slots(state, 32)
+
+
+cdef refuse(Scan* state):
+    """Raises what `state` noted."""
+    cdef Member* member
+    key = None
+    if state.fault == NO_MEMORY:
+        raise MemoryError
+    if state.fault == DUPLICATE:
+        member = &state.members[state.count]
+        key = PyBytes_FromStringAndSize(<const char*>member.key, member.key_size).decode("utf-8", "replace")
+    raise ScanError(FAULT_NAMES[state.fault], state.fault_at, key)
+
+
+cdef inline int put_span(tuple spans, Py_ssize_t index, Py_ssize_t start, Py_ssize_t end) except -1:
+    PyTuple_SET_ITEM(spans, index, PyLong_FromSsize_t(start))
+    PyTuple_SET_ITEM(spans, index + 1, PyLong_FromSsize_t(end))
+    return 0
+
+
+cdef tuple locate(Scan* state, tuple keys):
+    """The spans of the values of `keys` and the closing brace, flat."""
+    cdef Py_ssize_t count = PyTuple_GET_SIZE(keys), i
+    cdef tuple spans = PyTuple_New(2 * count + 1)
+    cdef Member* member
+    cdef int number
+    for i in range(count):
+        number = find_member(state, PyTuple_GET_ITEM(keys, i))
+        if number:
+            member = &state.members[number - 1]
+            put_span(spans, 2 * i, member.start, member.end)
+        else:
+            put_span(spans, 2 * i, -1, -1)
+    PyTuple_SET_ITEM(spans, 2 * count, PyLong_FromSsize_t(state.closing))
+    return spans
+
+
+cpdef tuple scan(bytes body, tuple keys=(), int max_depth=100):
+    """Checks `body` and locates the values of the top-level `keys`; see the stub."""
+    cdef Scan state
+    if body is None or keys is None:
+        raise TypeError("body must be bytes and keys a tuple")
+    if not 1 <= max_depth <= MAX_DEPTH:
+        raise ValueError(f"max_depth must be from 1 to {MAX_DEPTH}")
+    begin_scan(&state, body, max_depth)
+    try:
+        if read_body(&state) < 0:
+            refuse(&state)
+        return locate(&state, keys)
+    finally:
+        free(state.resolved_base)
+
+
+# --- usage at the end of a body -----------------------------------------------------------------------------------
+
+cdef inline bint is_escaped(const uint8_t* data, Py_ssize_t at) noexcept nogil:
+    """Whether an odd number of backslashes stands before `at`."""
+    cdef Py_ssize_t first = at
+    while first > 0 and data[first - 1] == BACKSLASH:
+        first -= 1
+    return (at - first) & 1
+
+
+cdef Py_ssize_t find_usage(const uint8_t* data, Py_ssize_t end) noexcept nogil:
+    """The offset of the value of the last member named usage; -1 where there is none, `end` where it is cut."""
+    cdef Py_ssize_t at = end - 7, value
+    while at >= 0:
+        if data[at] == QUOTE and memcmp(data + at, b'"usage"', 7) == 0 and not is_escaped(data, at):
+            value = skip_class(data, at + 7, end, SPACE)
+            if value < end and data[value] == COLON:
+                return skip_class(data, value + 1, end, SPACE)
+        at -= 1
+    return -1
+
+
+cpdef tuple last_usage(bytes tail):
+    """The span of the object of the last member named usage; see the stub."""
+    cdef Scan state
+    cdef Py_ssize_t start, end
+    if tail is None:
+        raise TypeError("tail must be bytes")
+    begin_scan(&state, tail, MAX_DEPTH)
+    start = find_usage(state.data, state.end)
+    if start < 0 or start == state.end or state.data[start] != OPEN_OBJECT:
+        return None
+    end = skip_container(&state, start, 0)
+    return (start, end) if end > 0 else None

@@ -1,0 +1,331 @@
+"""The HTTP/1.1 client side of a connection to a provider, as an asyncio protocol for uvloop.
+
+Theory. A connection carries one request at a time. Whoever sends one gives a *sink*, which is called inside `data_received`
+as the response arrives:
+
+    on_response(head, body)     the whole response came in one read; nothing else is called
+    on_head(head, more)         else: the head; `more` says that a part of the body follows in this very read
+    on_data(data, last)         a part of the body; `last` with the last one (which may be empty)
+    on_error(kind, message)     the response will not be complete; nothing else is called after it
+    on_crash(error)             one of the above raised; the connection is closed
+
+When the response is complete and the connection can be used again, the pool has it back before the sink is told.
+
+Rules.
+- Bytes on a connection that carries no request, or behind a complete response, mean that the two sides disagree: it is closed.
+- `data` is the very object that was read where all of it is body.
+- While the sink has paused reading, only the total deadline runs: a slow client is no fault of the provider.
+- Errors' kinds: "connect", "first_byte", "gap", "total" are time-outs; "closed" came before any byte of the response,
+  "truncated" after; "protocol" is a response that breaks HTTP.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
+
+from _fastpath.http1 cimport ChunkedDecoder, ResponseHead, parse_response_into
+from _fastpath.wheel cimport Timer, Wheel, monotonic_ns
+
+from libc.errno cimport EAGAIN, errno
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void* buffer, size_t size, int flags)
+    const int MSG_PEEK
+    const int MSG_DONTWAIT
+
+from _fastpath.http1 import ProtocolError
+
+cdef enum State:
+    CONNECTING
+    IDLE
+    SENT       # a request is out, its response's head is not complete
+    BODY       # the response's body is coming
+    CLOSED
+
+cdef enum BodyKind:
+    NONE
+    LENGTH
+    CHUNKED
+    CLOSE
+
+cdef enum:
+    HEAD_LIMIT = 65_536
+    NS_PER_MS = 1_000_000
+    STALE_AFTER_NS = 1_000_000_000  # a connection idle for longer is asked whether its peer has closed it
+
+
+cdef _report(object sink, str kind, str message):
+    if sink is None:
+        return
+    try:
+        sink.on_error(kind, message)
+    except Exception as error:
+        sink.on_crash(error)
+
+
+@cython.final
+cdef class UpstreamConnection(Timer):
+    """One connection. Made by a pool, which is told `released(connection)` and `lost(connection)`."""
+
+    def __init__(self, Wheel wheel not None, pool):
+        self.wheel = wheel
+        self.pool = pool
+        self.head = ResponseHead.__new__(ResponseHead)
+        self.state = CONNECTING
+
+    @property
+    def idle(self):
+        return self.state == IDLE
+
+    @property
+    def closed(self):
+        return self.state == CLOSED
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.state = IDLE
+        self.idle_since_ns = monotonic_ns()
+
+    def connection_lost(self, exception):
+        cdef int state = self.state
+        self.wheel.forget(self)
+        self.state = CLOSED
+        self.pool.lost(self)
+        if state == SENT:
+            self._fail(
+                "truncated" if self.got_bytes else "closed",
+                "the connection closed in the head of the answer" if self.got_bytes else "the connection closed before an answer",
+            )
+        elif state == BODY:
+            if self.kind == CLOSE and exception is None:
+                sink = self.sink
+                self.sink = None
+                try:
+                    sink.on_data(b"", True)
+                except Exception as error:
+                    sink.on_crash(error)
+            else:
+                self._fail("truncated", "the connection closed before the answer was complete")
+        self.pool = None
+
+    def eof_received(self):
+        return False
+
+    def pause_writing(self):
+        pass  # a request's body is bounded and already in memory: there is nobody to pause
+
+    def resume_writing(self):
+        pass
+
+    def data_received(self, bytes data):
+        sink = self.sink
+        try:
+            self._received(data)
+        except Exception as error:
+            self.close()
+            if sink is None:
+                raise
+            sink.on_crash(error)
+
+    cdef _received(self, bytes data):
+        self.last_byte_ns = monotonic_ns()
+        if self.state == BODY:
+            self._read_body(data, 0)
+        elif self.state == SENT:
+            if not self.got_bytes:
+                self.got_bytes = True
+                self.first_byte_ns = self.last_byte_ns
+            self._read_head(data if self.waiting is None else self.waiting + data)
+        else:
+            self.close()
+
+    # -- requests
+
+    def is_stale(self):
+        """Whether the peer has closed this idle connection, as far as the kernel knows. A system call, after a second of rest only."""
+        cdef char byte
+        cdef ssize_t got
+        if monotonic_ns() - self.idle_since_ns < STALE_AFTER_NS:
+            return False
+        handle = self.transport.get_extra_info("socket")
+        if handle is None:
+            return True
+        got = recv(handle.fileno(), &byte, 1, MSG_PEEK | MSG_DONTWAIT)
+        # 0: closed. 1: bytes that nobody asked for (over TLS a session ticket: then a fresh connection is only dearer).
+        return not (got < 0 and errno == EAGAIN)
+
+    def send(self, parts, sink, str method, int64_t first_byte_ms, int64_t gap_ms, int64_t total_deadline_ns):
+        """Writes a request on this idle connection.
+
+        Args:
+            parts: bytes, or a list of bytes where the body is large.
+            sink: takes the response.
+            method: tells whether the response has a body.
+            first_byte_ms, gap_ms: bounds of waiting for the head, and between two reads.
+            total_deadline_ns: CLOCK_MONOTONIC; the response must be complete by then.
+        """
+        if self.state != IDLE:
+            raise RuntimeError("this connection carries a request already, or is closed")
+        self.state = SENT
+        self.sink = sink
+        self.method = method
+        self.gap_ns = gap_ms * NS_PER_MS
+        self.total_deadline_ns = total_deadline_ns
+        self.requests += 1
+        self.got_bytes = False
+        self.first_byte_ns = 0
+        self.waiting = None
+        self.sent_ns = monotonic_ns()
+        self.wheel.arm(self, min(self.sent_ns + first_byte_ms * NS_PER_MS, total_deadline_ns))
+        if type(parts) is bytes:
+            self.transport.write(parts)
+        else:
+            self.transport.writelines(parts)
+
+    def rest(self, int64_t idle_ms):
+        """Closes this idle connection if nothing is sent on it for so long."""
+        self.wheel.arm(self, monotonic_ns() + idle_ms * NS_PER_MS)
+
+    def pause_reading(self):
+        if not self.read_paused and (self.state == SENT or self.state == BODY):
+            self.read_paused = True
+            self.transport.pause_reading()
+            self.wheel.arm(self, self.total_deadline_ns)
+
+    def resume_reading(self):
+        if self.read_paused:
+            self.read_paused = False
+            if self.state != CLOSED:
+                self.transport.resume_reading()
+                self._arm_gap()
+
+    def close(self):
+        """Drops the connection, and with it the request it carries: the sink hears nothing more."""
+        self.sink = None
+        if self.state != CLOSED:
+            self.state = CLOSED
+            self.wheel.forget(self)
+            if self.transport is not None:
+                self.transport.abort()
+
+    # -- responses
+
+    cdef _read_head(self, bytes data):
+        cdef ResponseHead head = self.head
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t start = 0, used, body_end
+        cdef bytes body
+        self.waiting = None
+        try:
+            while True:
+                used = parse_response_into(head, data, start, HEAD_LIMIT)
+                if used == 0:
+                    self.waiting = data[start:]
+                    return
+                start += used
+                if head.status >= 200:
+                    break
+                if head.status == 101:
+                    raise ProtocolError(502, "the provider switched protocols, which nobody asked for")
+        except ProtocolError as error:
+            self._protocol_error(error.reason)
+            return
+        self.kind = head.body_kind_code(self.method)
+        self.remaining = head.content_length if self.kind == LENGTH else 0
+        self.reusable = head.keep_alive and self.kind != CLOSE
+        sink = self.sink
+        if self.kind == NONE or (self.kind == LENGTH and size - start >= self.remaining):
+            body_end = start + self.remaining
+            body = PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, self.remaining)
+            if body_end < size:
+                self.reusable = False
+            self._complete()
+            sink.on_response(head, body)
+            return
+        self.state = BODY
+        if self.kind == CHUNKED:
+            if self.decoder is None:
+                self.decoder = ChunkedDecoder(502)
+            else:
+                self.decoder.reset()
+        self._arm_gap()
+        sink.on_head(head, start < size)
+        if start < size and self.state == BODY:
+            self._read_body(data, start)
+
+    cdef _read_body(self, bytes data, Py_ssize_t start):
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t end = size
+        cdef bint last = False
+        cdef list out
+        sink = self.sink
+        if self.kind == CHUNKED:
+            out = []
+            try:
+                end = self.decoder.feed_into(data, start, out)
+            except ProtocolError as error:
+                self._protocol_error(error.reason)
+                return
+            last = self.decoder.done
+            data = <bytes>out[0] if len(out) == 1 else b"".join(out)
+        elif self.kind == LENGTH:
+            end = min(size, start + self.remaining)
+            self.remaining -= end - start
+            last = self.remaining == 0
+            if start > 0 or end < size:
+                data = data[start:end]
+        elif start > 0:
+            data = data[start:]
+        if last:
+            if end < size:
+                self.reusable = False
+            self._complete()
+        elif not self.read_paused:
+            self._arm_gap()
+        if last or PyBytes_GET_SIZE(data):
+            sink.on_data(data, last)
+
+    cdef _complete(self):
+        """The response has been read whole: the pool has the connection back, or it is dropped."""
+        self.sink = None
+        self.wheel.disarm(self)
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        if self.reusable and not self.transport.is_closing():
+            self.state = IDLE
+            self.idle_since_ns = self.last_byte_ns
+            self.pool.released(self)
+        else:
+            self.close()
+
+    cdef _protocol_error(self, str reason):
+        sink = self.sink
+        self.close()
+        _report(sink, "protocol", reason)
+
+    cdef _fail(self, str kind, str message):
+        sink = self.sink
+        self.sink = None
+        _report(sink, kind, message)
+
+    # -- time
+
+    cdef void _arm_gap(self):
+        cdef int64_t deadline_ns = monotonic_ns() + self.gap_ns
+        self.wheel.arm(self, min(deadline_ns, self.total_deadline_ns))
+
+    cdef void expire(self):
+        cdef int state = self.state
+        sink = self.sink
+        self.close()
+        if state == IDLE or sink is None:
+            return
+        if monotonic_ns() >= self.total_deadline_ns:
+            _report(sink, "total", "the answer was not complete in time")
+        elif state == SENT:
+            _report(sink, "first_byte", "no answer came in time")
+        else:
+            _report(sink, "gap", "the answer stalled")

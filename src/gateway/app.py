@@ -1,0 +1,257 @@
+"""The composition root: the one place that knows both planes. Gives each process its parts, and the supervisor its children."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import uvloop
+
+from _fastpath.bucket import Table
+from _fastpath.metrics import Registry
+from _fastpath.shm import NodeMemory
+from gateway.adapters.ledger_sqlite import SqliteLedger
+from gateway.adapters.logs import LogWriter, event_line
+from gateway.adapters.shipper import Shipper
+from gateway.adapters.spool import Spool
+from gateway.adapters.tokens import QuicktokCounter
+from gateway.base.budget import period_at
+from gateway.base.node import Node
+from gateway.base.snapshot import Period, Snapshot
+from gateway.control.config import FileSource, Loaded, load, resolve
+from gateway.dataplane.agent import Agent, AgentServices, write_snapshot
+from gateway.dataplane.worker import Services, Worker, read_snapshot
+from gateway.phases.admit import key_scope, team_scope
+from gateway.supervisor import ChildEnv, ChildSpec, Policy, StateLock, Supervisor, bind_listeners, check_file_limit, worker_count
+
+METRICS_BYTES = 1_048_576
+"""Of each process's series: about 1,500 of them."""
+LIMIT_ROWS_PER_SCOPE = 4
+MIN_LIMIT_ROWS = 4_096
+
+
+class ProcessArgs(msgspec.Struct, frozen=True):
+    """What the children of a node are started with. Picklable."""
+
+    config: Path
+    node: Node
+    pepper: bytes
+    workers: int
+    log_level: str
+    log_file: Path | None
+
+    def __repr__(self) -> str:
+        return f"ProcessArgs(config={self.config}, workers={self.workers})"
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How a node is started."""
+
+    config: Path
+    workers: int | None = None
+    data_plane: bool = True
+    control_plane: bool = True
+    log_level: str | None = None
+    log_file: Path | None = None
+
+
+# -- children
+
+
+def run_worker(env: ChildEnv) -> None:
+    """The target of a worker."""
+    args = cast(ProcessArgs, env.args)
+    assert env.slot is not None
+    log = open_log(args)
+    counter = QuicktokCounter()
+
+    def spool(registry: Registry) -> Spool:
+        dropped = registry.counter("throughway_usage_records_dropped_total")
+        return Spool(args.node.spool_dir, env.name, args.node.spool_bytes, dropped.add)
+
+    def start_counter() -> None:
+        snapshot = read_snapshot(args.node.snapshot_file)
+        counter.load_in_background(sorted({m.encoding for m in snapshot.models}))
+
+    services = Services(
+        node=args.node,
+        memory=NodeMemory.attach(str(env.memory_file)),
+        slot=env.slot,
+        pepper=args.pepper,
+        listener=env.sockets["listen"],
+        resolve=lambda reference: resolve(reference, os.environ),
+        log=log,
+        counter=counter,
+        spool=spool,
+        start_counter=start_counter,
+    )
+    uvloop.run(Worker(services).main())
+
+
+def run_agent(env: ChildEnv) -> None:
+    """The target of the node's agent."""
+    args = cast(ProcessArgs, env.args)
+    assert env.slot is not None
+    services = AgentServices(
+        node=args.node,
+        memory=NodeMemory.attach(str(env.memory_file)),
+        slot=env.slot,
+        workers=args.workers,
+        listener=env.sockets["ops"],
+        source=FileSource(args.config),
+        shipper=Shipper(args.node.spool_dir, SqliteLedger(args.node.ledger_file)),
+        log=open_log(args),
+    )
+    uvloop.run(Agent(services).main())
+
+
+def run_control_plane(env: ChildEnv) -> None:
+    """The target of the control plane."""
+    from gateway.control.admin import serve_admin  # noqa: PLC0415 - Litestar and Granian are wanted in this process alone
+
+    args = cast(ProcessArgs, env.args)
+    assert args.node.admin is not None
+    serve_admin(env.sockets["admin"], args.config, args.node, open_log(args))
+
+
+def open_log(args: ProcessArgs) -> LogWriter:
+    """The process's log: standard output, or the file that was asked for."""
+    descriptor = 1
+    if args.log_file is not None:
+        descriptor = os.open(args.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    return LogWriter(descriptor, args.log_level)
+
+
+# -- a node
+
+
+def start(
+    options: Options,
+    *,
+    extra: Sequence[ChildSpec] = (),
+    on_ready: Callable[[Loaded, int], None] = lambda *_: None,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> tuple[int, str]:
+    """Runs a node until it is told to stop: (exit code, one line on why it failed, or "").
+
+    Args:
+        options: what to run.
+        extra: further children, such as the demo's model.
+        on_ready: called once, with the configuration and the number of workers, when the node serves.
+        on_warning: called with each line that an operator should read.
+
+    Raises:
+        ConfigurationError: the configuration has mistakes.
+        gateway.supervisor.StartError: the state directory or an address cannot be had.
+    """
+    loaded = load(options.config, create=True)
+    node = loaded.node
+    workers = worker_count(options.workers or loaded.workers) if options.data_plane else 0
+    for warning in loaded.warnings:
+        on_warning(str(warning))
+    if options.data_plane:
+        for line in check_file_limit(node.bounds.connections):
+            on_warning(line)
+    args = ProcessArgs(
+        config=options.config.resolve(),
+        node=node,
+        pepper=loaded.pepper or b"",
+        workers=workers,
+        log_level=options.log_level or node.log_level,
+        log_file=options.log_file,
+    )
+    state_dir = node.state_dir if options.data_plane else node.state_dir / "control"
+    with StateLock(state_dir) as lock:
+        memory_file = node.memory_file if options.data_plane else state_dir / "run" / "node.mem"
+        scopes = len(loaded.snapshot.keys) + len(loaded.snapshot.teams)
+        rows = max(MIN_LIMIT_ROWS, 1 << (scopes * LIMIT_ROWS_PER_SCOPE).bit_length())
+        memory = NodeMemory.create(str(memory_file), workers + 1, rows, METRICS_BYTES)
+        specs: list[ChildSpec] = []
+        if options.data_plane:
+            write_snapshot(node.snapshot_file, loaded.snapshot)
+            seed_budgets(node, loaded.snapshot, memory, slot=workers)
+            specs += _data_plane(node, workers, args)
+        if options.control_plane and node.admin is not None:
+            specs.append(_control_plane(node, args))
+        supervisor = Supervisor(
+            memory=memory,
+            memory_file=memory_file,
+            specs=[*extra, *specs],
+            lock=lock,
+            log=supervisor_log(args),
+            policy=Policy(drain_grace_ms=node.drain_grace_ms, lame_duck_ms=node.lame_duck_ms),
+            on_ready=lambda: on_ready(loaded, workers),
+        )
+        code = supervisor.run()
+        return code, supervisor.failure or ""
+
+
+def _data_plane(node: Node, workers: int, args: ProcessArgs) -> list[ChildSpec]:
+    listeners = bind_listeners(node.listen, workers)
+    ops = bind_listeners(node.ops, 1)[0]
+    specs = [
+        ChildSpec(f"worker-{i}", run_worker, slot=i, sockets={"listen": listeners[i]}, args=args) for i in range(workers)
+    ]
+    # The agent leaves last: it ships what the workers wrote while they drained.
+    specs.append(
+        ChildSpec("agent", run_agent, slot=workers, sockets={"ops": ops}, args=args, drain_order=1, reloads=True)
+    )
+    return specs
+
+
+def _control_plane(node: Node, args: ProcessArgs) -> ChildSpec:
+    assert node.admin is not None
+    listener = bind_listeners(node.admin.listen, 1)[0]
+    return ChildSpec("control-plane", run_control_plane, sockets={"admin": listener}, args=args, drain_order=1, essential=False)
+
+
+def supervisor_log(args: ProcessArgs) -> Callable[..., None]:
+    """The supervisor has no threads: it writes its few lines itself."""
+    descriptor = 1
+    if args.log_file is not None:
+        descriptor = os.open(args.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def write(level: str, event: str, **fields: object) -> None:
+        try:
+            os.write(descriptor, event_line(level, event, fields))
+        except OSError as error:  # the reader of the log has gone; the node goes on
+            print(f"throughway: the log cannot be written: {error.strerror}", file=sys.stderr)
+
+    return write
+
+
+def seed_budgets(node: Node, snapshot: Snapshot, memory: NodeMemory, slot: int) -> None:
+    """Tells the table of limits what was spent in the budgets' running periods, out of the ledger, which is the truth.
+
+    Raises:
+        gateway.adapters.ledger_sqlite.LedgerError: the ledger is of a newer version.
+    """
+    if not node.ledger_file.exists() and not node.spool_dir.exists():
+        return
+    with_budget = [s for s in (*snapshot.keys, *snapshot.teams) if s.budget is not None]
+    if not with_budget:
+        return
+    ledger = SqliteLedger(node.ledger_file)
+    try:
+        shipper = Shipper(node.spool_dir, ledger)
+        while shipper.run_once().records:
+            pass
+        table = Table(memory, slot)
+        now_s = time.time()
+        spent: dict[Period, tuple[dict[str, int], dict[str, int]]] = {}
+        periods = {s.budget.per: period_at(s.budget.per, now_s) for s in with_budget if s.budget is not None}
+        for per, (_, begin_s, _) in periods.items():
+            spent[per] = ledger.spent_since(begin_s * 1_000)
+        for key in snapshot.keys:
+            if key.budget is not None:
+                table.seed_spent(key_scope(key.id), periods[key.budget.per][0], spent[key.budget.per][0].get(key.id, 0))
+        for team in snapshot.teams:
+            if team.budget is not None:
+                table.seed_spent(team_scope(team.name), periods[team.budget.per][0], spent[team.budget.per][1].get(team.name, 0))
+    finally:
+        ledger.close()

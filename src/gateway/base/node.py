@@ -1,0 +1,124 @@
+"""What belongs to the node, not to the snapshot: its listeners, its directories, its bounds. Read once, at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A TCP address (`host`, `port`), or a Unix socket (`path`)."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    path: str | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ServerTimeouts(msgspec.Struct, frozen=True):
+    """Of the edge, in milliseconds."""
+
+    head_ms: int = 10_000
+    body_gap_ms: int = 10_000
+    idle_ms: int = 75_000
+    write_ms: int = 60_000
+    """A client that takes nothing of a waiting answer for so long is dropped."""
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """Of the edge, for each worker."""
+
+    head_bytes: int = 65_536
+    body_bytes: int = 33_554_432
+    all_bodies_bytes: int = 268_435_456
+    """Of all request bodies that a worker holds; past it 503."""
+    in_flight: int = 10_000
+    """Requests that a worker has taken and not yet answered; past it 503."""
+    connections: int = 8_192
+    """Accepted sockets of a worker; past it new ones are closed at once."""
+
+
+class Tls(msgspec.Struct, frozen=True):
+    cert_file: str
+    key_file: str
+
+
+class Admin(msgspec.Struct, frozen=True):
+    listen: Address
+    token: str = msgspec.field(default="")
+    """Resolved; "" where none was given, and then the control plane makes one at first start and keeps it in `state_dir`."""
+
+    def __repr__(self) -> str:
+        return f"Admin(listen={self.listen}, token=***)"
+
+
+class Node(msgspec.Struct, frozen=True):
+    """The node's own settings."""
+
+    listen: Address = Address(port=8080)
+    ops: Address = Address(port=8082)
+    admin: Admin | None = Admin(listen=Address(port=8081))
+    state_dir: Path = Path("state")
+    tls: Tls | None = None
+    timeouts: ServerTimeouts = ServerTimeouts()
+    bounds: Bounds = Bounds()
+    drain_grace_ms: int = 30_000
+    lame_duck_ms: int = 0
+    """How long /readyz fails before the edges stop accepting."""
+    log_level: str = "info"
+    spool_bytes: int = 268_435_456
+    """Bound of the usage records that wait on disk."""
+
+    # Where things lie in `state_dir`.
+    @property
+    def memory_file(self) -> Path:
+        return self.state_dir / "run" / "node.mem"
+
+    @property
+    def snapshot_file(self) -> Path:
+        return self.state_dir / "snapshot.json"
+
+    @property
+    def spool_dir(self) -> Path:
+        return self.state_dir / "spool"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.state_dir / "ledger.sqlite3"
+
+    @property
+    def keys_file(self) -> Path:
+        return self.state_dir / "keys.json"
+
+    @property
+    def pepper_file(self) -> Path:
+        return self.state_dir / "pepper"
+
+    @property
+    def admin_token_file(self) -> Path:
+        return self.state_dir / "admin-token"
+
+
+# -- worker slots of the node's shared memory (see `_fastpath.shm`)
+
+STARTING, SERVING, DRAINING = 1, 2, 3
+STATE_NAMES = {0: "empty", STARTING: "starting", SERVING: "serving", DRAINING: "draining"}
+
+# The meaning of each gauge of a slot.
+G_GENERATION = 0  # snapshot generation that the process runs
+G_IN_FLIGHT = 1  # requests taken and not yet answered
+G_CONNECTIONS = 2  # accepted sockets
+G_BODY_BYTES = 3  # request bodies held
+G_LOOP_LAG_US = 4  # of the last heartbeat
+G_UPSTREAM_IDLE = 5  # connections to providers that wait in pools
+G_UPSTREAM_BUSY = 6  # connections to providers that carry a request
+G_TOKENS_IN_FLIGHT = 7  # prompt tokens of requests in flight
+G_ROLE = 8  # ROLE_WORKER or ROLE_AGENT
+
+ROLE_WORKER, ROLE_AGENT = 1, 2
+HEARTBEAT_MS = 100

@@ -1,0 +1,104 @@
+"""The ports: what the data plane needs of the world and does not implement itself. `app` plugs the adapters in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from gateway.base.snapshot import Snapshot
+from gateway.base.usage import UsageRecord
+
+
+class Exchange(Protocol):
+    """One request of a caller and the answer to it, whichever edge it came through.
+
+    The edge calls the application with an exchange; the application answers with `respond`, or with `start`, `write` ... and
+    `end`. All calls are synchronous and none raises because the client has left: then they do nothing.
+    """
+
+    on_disconnect: Callable[[], object] | None
+    """Called once if the client leaves before the answer has ended."""
+    on_drain: Callable[[], object] | None
+    """Called when the client has taken what `write` said was too much."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def query(self) -> bytes: ...
+    @property
+    def body(self) -> bytes:
+        """The whole body, once the application is called with it."""
+
+    @property
+    def peer(self) -> str: ...
+    @property
+    def received_ns(self) -> int:
+        """CLOCK_MONOTONIC when the head's first byte was read."""
+
+    @property
+    def started(self) -> bool:
+        """Something of the answer has been given."""
+
+    @property
+    def content_type(self) -> bytes | None: ...
+    @property
+    def traceparent(self) -> bytes | None: ...
+    def credential(self) -> bytes | None:
+        """The caller's secret, from whichever header; None where there is none, b"" where what is there is no single one."""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header, named in lower case."""
+
+    def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """The whole answer at once. The edge adds content-length, date and connection."""
+
+    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int = -1) -> None:
+        """Begins an answer, of `length` bytes where that is known. Its head leaves with the first part of the body."""
+
+    def flush(self) -> None:
+        """Sends the head that `start` made without waiting for the body."""
+
+    def write(self, data: bytes) -> bool:
+        """Sends a part of the body. False: more is buffered than should be; stop until `on_drain`."""
+
+    def end(self, data: bytes = b"") -> None:
+        """The answer is complete with this last part."""
+
+    def abort(self) -> None:
+        """The answer cannot be completed: the client sees the connection break, never a polite end."""
+
+
+class SnapshotSource(Protocol):
+    """Where the node's snapshot comes from."""
+
+    def load(self) -> Snapshot:
+        """Reads, validates and compiles the newest.
+
+        Raises:
+            gateway.base.errors.ConfigurationError: with every fault that was found.
+        """
+
+    def changed(self) -> bool:
+        """Whether something that `load` would read has changed since it last ran. Cheap: called several times a second."""
+
+
+class TokenCounter(Protocol):
+    def count(self, text: str, encoding: str) -> int:
+        """Tokens of `text`."""
+
+
+class UsageSink(Protocol):
+    """Where usage records go in the end."""
+
+    def write(self, records: Sequence[UsageRecord]) -> None:
+        """Stores records; those whose id it has already are passed over. Raises OSError or the store's own error on failure."""
+
+    def close(self) -> None: ...
+
+
+class RecordSpool(Protocol):
+    """Takes usage records on the request path. Never blocks and never raises: what cannot be kept is counted."""
+
+    def append(self, record: UsageRecord) -> None: ...

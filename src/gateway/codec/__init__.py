@@ -1,0 +1,1 @@
+"""Dialects and their shapes, sans-IO: bytes in, values or bytes out."""

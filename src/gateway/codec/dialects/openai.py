@@ -1,0 +1,421 @@
+"""OpenAI's dialect: what governs a request, what must be spliced into it, what a response used, and the shape of errors.
+
+Sources: OpenAI API reference, "Chat completions", "Completions", "Embeddings", "Error codes"; OpenAI cookbook, "How to count
+tokens with tiktoken" (three tokens a message, one a name, three that prime the answer); "Images and vision" for image tokens.
+
+A request is read once: `scan` refuses what two readers could take differently and finds the spans to splice, msgspec decodes
+what governs. Unknown fields are left alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from _fastpath.jsonscan import ScanError, scan
+from gateway.base.context import Endpoint, Reading
+from gateway.base.errors import (
+    DUPLICATE_KEY,
+    INVALID_JSON,
+    INVALID_VALUE,
+    JSON_TOO_DEEP,
+    MISSING_MODEL,
+    Fault,
+    GatewayError,
+)
+from gateway.base.usage import Usage
+
+MAX_DEPTH = 100
+MAX_CHOICES = 128
+TOKENS_A_MESSAGE = 3
+TOKENS_A_NAME = 1
+TOKENS_OF_PRIMING = 3
+TOKENS_OF_LOW_IMAGE = 85
+TOKENS_OF_IMAGE = 765
+"""A 1024 x 1024 image in high detail: 85 and 170 for each of four tiles."""
+
+_SPLICED = (b"model", b"stream_options")
+_USAGE_OPTION = b',"stream_options":{"include_usage":true}'
+
+
+class _Image(msgspec.Struct):
+    detail: str = "auto"
+
+
+class _Part(msgspec.Struct):
+    type: str = "text"
+    text: str | None = None
+    image_url: _Image | str | None = None
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[_Part] | None = None
+    name: str | None = None
+    tool_calls: msgspec.Raw | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Governed(msgspec.Struct):
+    model: str | msgspec.UnsetType = msgspec.UNSET
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: int | None = None
+
+
+class _Chat(_Governed):
+    messages: list[_Message] = msgspec.field(default_factory=list)
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    tools: msgspec.Raw | None = None
+    functions: msgspec.Raw | None = None
+    response_format: msgspec.Raw | None = None
+
+
+_Prompt = str | list[str | int | list[int]] | None
+
+
+class _Completion(_Governed):
+    prompt: _Prompt = None
+    suffix: str | None = None
+    max_tokens: int | None = None
+    best_of: int | None = None
+
+
+class _Embedding(_Governed):
+    input: _Prompt = None
+
+
+_chat_decoder = msgspec.json.Decoder(_Chat)
+_completion_decoder = msgspec.json.Decoder(_Completion)
+_embedding_decoder = msgspec.json.Decoder(_Embedding)
+
+
+# -- requests
+
+
+def _scan(body: bytes) -> tuple[int, ...]:
+    try:
+        return scan(body, _SPLICED, MAX_DEPTH)
+    except ScanError as error:
+        raise _scan_fault(error) from error
+
+
+def _scan_fault(error: ScanError) -> GatewayError:
+    at = f"at byte {error.offset}"
+    if error.kind == "duplicate":
+        return GatewayError(DUPLICATE_KEY, f"The key {error.key!r} stands twice in the body ({at}).", param=error.key)
+    if error.kind == "depth":
+        return GatewayError(JSON_TOO_DEEP, f"The body nests deeper than {MAX_DEPTH} levels ({at}).")
+    if error.kind == "utf8":
+        return GatewayError(INVALID_JSON, f"The body is not valid UTF-8 ({at}).")
+    if error.kind == "not_object":
+        return GatewayError(INVALID_JSON, f"The body must be one JSON object ({at}).")
+    return GatewayError(INVALID_JSON, f"The body is not valid JSON ({at}).")
+
+
+def _decode(decoder: Any, body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _validation_fault(str(error)) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise GatewayError(INVALID_JSON, f"The body is not valid JSON: {error}.") from error
+
+
+def _validation_fault(text: str) -> GatewayError:
+    """msgspec says "Expected `str`, got `int` - at `$.messages[0].role`"."""
+    what, _, where = text.partition(" - at ")
+    param = where.strip("`").removeprefix("$.").removeprefix("$") or None
+    return GatewayError(INVALID_VALUE, f"{what}{f' in {param!r}' if param else ''}.", param=param)
+
+
+def _positive(value: int | None, param: str, most: int) -> int | None:
+    if value is not None and not 1 <= value <= most:
+        raise GatewayError(INVALID_VALUE, f"{param!r} must be between 1 and {most}.", param=param)
+    return value
+
+
+_MOST_TOKENS = 100_000_000
+
+
+def _reading(body: _Governed, spans: tuple[int, ...]) -> Reading:
+    model = body.model
+    if model is msgspec.UNSET or not model:
+        raise GatewayError(MISSING_MODEL, "The body has no 'model'.", param="model")
+    assert isinstance(model, str)
+    options = body.stream_options
+    return Reading(
+        model=model,
+        model_start=spans[0],
+        model_end=spans[1],
+        options_start=spans[2],
+        options_end=spans[3],
+        close=spans[4],
+        stream=body.stream is True,
+        include_usage=options is not None and options.include_usage is True,
+        choices=_positive(body.n, "n", MAX_CHOICES) or 1,
+        texts=[],
+    )
+
+
+def read_chat(body: bytes) -> Reading:
+    """What governs a chat completion request.
+
+    Raises:
+        GatewayError: not one JSON object, a duplicate key, a wrong type, no model.
+    """
+    spans = _scan(body)
+    chat: _Chat = _decode(_chat_decoder, body)
+    reading = _reading(chat, spans)
+    texts = reading.texts
+    fixed = TOKENS_OF_PRIMING
+    for message in chat.messages:
+        fixed += TOKENS_A_MESSAGE + 1  # the role is one token
+        content = message.content
+        if content is None:
+            pass
+        elif isinstance(content, str):
+            texts.append(content)
+        else:
+            for part in content:
+                if part.text is not None:
+                    texts.append(part.text)
+                elif part.image_url is not None:
+                    low = isinstance(part.image_url, _Image) and part.image_url.detail == "low"
+                    fixed += TOKENS_OF_LOW_IMAGE if low else TOKENS_OF_IMAGE
+        if message.name is not None:
+            texts.append(message.name)
+            fixed += TOKENS_A_NAME
+        if message.tool_calls is not None:
+            texts.append(str(bytes(message.tool_calls), "utf-8"))
+    for declared in (chat.tools, chat.functions, chat.response_format):
+        if declared is not None:
+            texts.append(str(bytes(declared), "utf-8"))
+    reading.fixed_tokens = fixed
+    reading.max_output_tokens = _positive(
+        chat.max_completion_tokens, "max_completion_tokens", _MOST_TOKENS
+    ) or _positive(chat.max_tokens, "max_tokens", _MOST_TOKENS)
+    return reading
+
+
+def _read_prompt(reading: Reading, prompt: _Prompt) -> int:
+    """Notes the texts of a prompt; returns how many prompts it is."""
+    if prompt is None:
+        return 1
+    if isinstance(prompt, str):
+        reading.texts.append(prompt)
+        return 1
+    strings = [item for item in prompt if isinstance(item, str)]
+    reading.texts.extend(strings)
+    lists = [item for item in prompt if isinstance(item, list)]
+    reading.fixed_tokens += sum(map(len, lists))
+    numbers = len(prompt) - len(strings) - len(lists)
+    reading.fixed_tokens += numbers
+    return max(1, len(strings) + len(lists))
+
+
+def read_completion(body: bytes) -> Reading:
+    """What governs a text completion request; raises GatewayError."""
+    spans = _scan(body)
+    completion: _Completion = _decode(_completion_decoder, body)
+    reading = _reading(completion, spans)
+    prompts = _read_prompt(reading, completion.prompt)
+    if completion.suffix:
+        reading.texts.append(completion.suffix)
+    best_of = _positive(completion.best_of, "best_of", MAX_CHOICES) or 1
+    reading.choices = prompts * max(reading.choices, best_of)
+    reading.max_output_tokens = _positive(completion.max_tokens, "max_tokens", _MOST_TOKENS)
+    return reading
+
+
+def read_embedding(body: bytes) -> Reading:
+    """What governs an embedding request; raises GatewayError."""
+    spans = _scan(body)
+    embedding: _Embedding = _decode(_embedding_decoder, body)
+    reading = _reading(embedding, spans)
+    _read_prompt(reading, embedding.input)
+    reading.max_output_tokens = 0
+    return reading
+
+
+ENDPOINTS = (
+    Endpoint("chat", "/v1/chat/completions", "/chat/completions", read_chat),
+    Endpoint("completions", "/v1/completions", "/completions", read_completion),
+    Endpoint("embeddings", "/v1/embeddings", "/embeddings", read_embedding, generates=False),
+)
+
+
+def splice(body: bytes, reading: Reading, model_json: bytes, *, ask_usage: bool) -> list[bytes]:
+    """The body in pieces, with `model` replaced and, if `ask_usage`, `stream_options.include_usage` set; all else as it was."""
+    edits: list[tuple[int, int, bytes]] = []
+    if body[reading.model_start : reading.model_end] != model_json:
+        edits.append((reading.model_start, reading.model_end, model_json))
+    if ask_usage:
+        if reading.options_start < 0:
+            edits.append((reading.close, reading.close, _USAGE_OPTION))
+        else:
+            options = msgspec.json.decode(body[reading.options_start : reading.options_end]) or {}
+            value = msgspec.json.encode({**options, "include_usage": True})
+            edits.append((reading.options_start, reading.options_end, value))
+    if not edits:
+        return [body]
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, value in sorted(edits):
+        pieces += (body[at:start], value)
+        at = end
+    pieces.append(body[at:])
+    return pieces
+
+
+# -- responses
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    audio_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Response(msgspec.Struct):
+    usage: _Usage | None = None
+    choices: list[_Choice] | None = None
+
+
+_usage_decoder = msgspec.json.Decoder(_Usage)
+_response_decoder = msgspec.json.Decoder(_Response)
+
+
+def _usage(found: _Usage) -> Usage:
+    prompt, completion = found.prompt_tokens_details, found.completion_tokens_details
+    usage = Usage(found.prompt_tokens or 0, found.completion_tokens or 0)
+    if prompt is not None:
+        usage.cache_read = prompt.cached_tokens or 0
+        usage.cache_write = prompt.cache_creation_tokens or 0
+        usage.input_audio = prompt.audio_tokens or 0
+    if completion is not None:
+        usage.reasoning = completion.reasoning_tokens or 0
+        usage.output_audio = completion.audio_tokens or 0
+    return usage
+
+
+def usage_of(fragment: bytes) -> Usage | None:
+    """The usage in the JSON object `fragment`; None where it is no usage."""
+    try:
+        return _usage(_usage_decoder.decode(fragment))
+    except msgspec.DecodeError:
+        return None
+
+
+def response_usage(body: bytes) -> tuple[Usage | None, str] | None:
+    """(usage, finish reason) of a whole response; None where the body is not JSON of the dialect."""
+    try:
+        response: _Response = _response_decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    usage = _usage(response.usage) if response.usage is not None else None
+    reason = response.choices[-1].finish_reason if response.choices else None
+    return usage, reason or ""
+
+
+# -- errors
+
+
+class _ErrorBody(msgspec.Struct):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class _ErrorEnvelope(msgspec.Struct):
+    error: _ErrorBody
+
+
+class ProviderMessage(msgspec.Struct):
+    """What a provider said of its error."""
+
+    message: str = ""
+    code: str | None = None
+    param: str | None = None
+
+
+def render_error(fault: Fault, message: str, param: str | None = None, code: str | None = None) -> bytes:
+    """`{"error": {...}}`; `code` replaces the catalogue's where a provider gave one."""
+    return msgspec.json.encode(_ErrorEnvelope(_ErrorBody(message, fault.type, param, code or fault.code)))
+
+
+def render_error_event(fault: Fault, message: str, param: str | None = None) -> bytes:
+    """The same as an event of a stream that has begun."""
+    return b"data: " + render_error(fault, message, param) + b"\n\n"
+
+
+_MESSAGE_LIMIT = 2_000
+
+
+def provider_message(body: bytes) -> ProviderMessage:
+    """What a provider's error says, whichever of the usual shapes it has. Never raises."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return ProviderMessage(body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip())
+    if isinstance(value, dict):
+        inner = value.get("error", value)
+        if isinstance(inner, str):
+            return ProviderMessage(inner[:_MESSAGE_LIMIT])
+        if isinstance(inner, dict):
+            message = inner.get("message") or inner.get("detail") or inner.get("error") or ""
+            code, param = inner.get("code"), inner.get("param")
+            return ProviderMessage(
+                str(message)[:_MESSAGE_LIMIT],
+                str(code) if code is not None else None,
+                param if isinstance(param, str) else None,
+            )
+    return ProviderMessage(str(value)[:_MESSAGE_LIMIT])
+
+
+# -- models
+
+
+class _ModelCard(msgspec.Struct):
+    id: str
+    created: int
+    owned_by: str = "throughway"
+    object: str = "model"
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_ModelCard]
+    object: str = "list"
+
+
+def render_models(names: list[str]) -> bytes:
+    """The answer of GET /v1/models."""
+    return msgspec.json.encode(_ModelList([_ModelCard(name, 0) for name in names]))
+
+
+def render_model(name: str) -> bytes:
+    """The answer of GET /v1/models/{id}."""
+    return msgspec.json.encode(_ModelCard(name, 0))

@@ -1,0 +1,1 @@
+"""The control plane's wings: configuration, the store of keys, prices. The data plane never imports them."""

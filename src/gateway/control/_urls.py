@@ -1,0 +1,139 @@
+"""The URLs and hosts of a configuration (RFC 3986), checked strictly.
+
+What two readers could take differently is refused. No message repeats a URL, since one with user information holds a
+password.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv6Address, ip_address
+from urllib.parse import SplitResult, unquote, urlsplit
+
+_HOST = re.compile(
+    r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?\Z"
+)
+_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+\Z")
+_ESCAPES = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def base_url(text: str) -> str:
+    """A provider's base URL without trailing slash.
+
+    Args:
+        text: `http://`, `https://` or `http+unix://` with the socket's path percent-encoded in the host's place.
+
+    Raises:
+        ValueError: not such a URL.
+    """
+    parts = _split(text, ("https", "http", "http+unix"))
+    if "?" in text or "#" in text:
+        raise ValueError("has a query or fragment; a base URL ends with its path")
+    if parts.scheme == "http+unix":
+        _check_socket(parts)
+    else:
+        _check_host(parts)
+    if any(segment in (".", "..") for segment in parts.path.split("/")):
+        raise ValueError("its path holds `.` or `..`; write it resolved")
+    return text.rstrip("/")
+
+
+def proxy(text: str) -> str:
+    """The URL of an HTTP proxy: scheme, host and port.
+
+    Raises:
+        ValueError: not such a URL.
+    """
+    parts = _split(text, ("http",))
+    _check_host(parts)
+    if parts.path.strip("/") or "?" in text or "#" in text:
+        raise ValueError("a proxy's URL ends with its port")
+    return text.rstrip("/")
+
+
+def doubts(url: str) -> list[str]:
+    """What is allowed in a base URL and yet most often a mistake."""
+    parts = urlsplit(url)
+    found = []
+    if parts.scheme == "http" and not is_loopback(host_of(url)):
+        found.append("http:// sends prompts and credentials in clear; write https:// where the provider speaks it")
+    if not parts.path:
+        found.append("has no path; the version belongs to it as the provider's documentation writes it, such as /v1")
+    return found
+
+
+def host_of(url: str) -> str:
+    """The host of a base URL, in lower case and without brackets; "" for a Unix socket."""
+    parts = urlsplit(url)
+    return "" if parts.scheme == "http+unix" else (parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine. "" is a Unix socket's."""
+    name = host.rstrip(".")
+    if not name or name == "localhost" or name.endswith(".localhost"):  # RFC 6761
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def listen_host(host: str) -> str:
+    """A host to listen on, without brackets.
+
+    Raises:
+        ValueError: neither an address nor a host's name.
+    """
+    if host.startswith("[") and host.endswith("]"):
+        return _ipv6(host[1:-1])
+    if not _HOST.match(host) or len(host) > 253:
+        raise ValueError(
+            'its host is neither an IP address nor a name; an IPv6 address stands in brackets and quotes: "[::1]:8080"'
+        )
+    return host
+
+
+def _split(text: str, schemes: tuple[str, ...]) -> SplitResult:
+    wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+    if not _CHARACTERS.match(text) or _ESCAPES.search(text):
+        raise ValueError(f"holds characters that no URL has; expected {wanted}HOST")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(
+            "its host or port is malformed; expected HOST or HOST:PORT with a port from 1 to 65535"
+        ) from None
+    if parts.scheme not in schemes or not text.startswith(f"{parts.scheme}://"):
+        raise ValueError(f"expected a URL that begins with {wanted}")
+    if "@" in parts.netloc:
+        raise ValueError("holds user information; a secret does not stand in a URL")
+    if port == 0 or parts.netloc.endswith(":"):
+        raise ValueError("its port is malformed; expected a port from 1 to 65535, or none")
+    return parts
+
+
+def _check_host(parts: SplitResult) -> None:
+    host = parts.hostname
+    if not host:
+        raise ValueError("names no host")
+    if ":" in host:
+        _ipv6(host)
+    elif not _HOST.match(host) or len(host) > 253:
+        raise ValueError("its host is neither a name nor an IP address")
+
+
+def _check_socket(parts: SplitResult) -> None:
+    path = unquote(parts.netloc)
+    if not path.startswith("/") or not path.isprintable():
+        raise ValueError(
+            "names no socket; its absolute path stands percent-encoded in the host's place: http+unix://%2Frun%2Fllm.sock/v1"
+        )
+
+
+def _ipv6(text: str) -> str:
+    try:
+        return str(IPv6Address(text))
+    except AddressValueError:
+        raise ValueError("its host is not an IPv6 address") from None

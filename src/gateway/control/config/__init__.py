@@ -1,0 +1,17 @@
+"""gateway.yaml: read, validated whole, and compiled to the node's settings and its snapshot.
+
+    load        once, at start or for a check
+    FileSource  again and again, while serving
+    effective   what takes effect, for `throughway check --print`
+    resolve     the secret behind `env:NAME` or `file:PATH`
+
+A reading goes text -> tree with positions (`_yaml`) -> normal form, by the schema (`_schema`, a table of `_kinds`) ->
+checks between values (`_check`) -> structs of `gateway.base` (`_compile`). Every mistake that can be found is found in
+one reading. `python -m gateway.control.config.describe` writes docs/configuration.md and docs/gateway.schema.json from
+the schema.
+"""
+
+from gateway.control.config._source import FileSource, Loaded, effective, load
+from gateway.control.config.secrets import SecretError, resolve
+
+__all__ = ["FileSource", "Loaded", "SecretError", "effective", "load", "resolve"]

@@ -1,0 +1,174 @@
+"""What no value shows by itself: names that dangle, stand twice or collide, limits that contradict each other.
+
+Each check takes the normal form, which after a mistake may lack anything, and goes on with what is there.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from gateway.base.node import Address
+from gateway.control.config._kinds import Secret
+from gateway.control.config._reading import Path_, Reading
+from gateway.control.config._yaml import Mapping, Node
+
+Values = dict[str, Any]
+
+
+def check(values: Values, root: Node | None, reading: Reading) -> None:
+    """Tells the reading of every mistake between values.
+
+    Args:
+        values: the normal form.
+        root: the file's tree, which has the names even of what could not be read.
+    """
+    _references(root, reading)
+    _listeners(values, reading)
+    _bounds(values, reading)
+    _unused(values, reading)
+    for name, provider in values.get("providers", {}).items():
+        _provider(("providers", name), provider, reading)
+    for name, model in values.get("models", {}).items():
+        _model(name, model, reading)
+    if not names_of(root, "models") and not reading.problems:
+        reading.warn((), "defines no models: every request will be answered 404")
+    _keys(values, root, reading)
+
+
+def _references(root: Node | None, reading: Reading) -> None:
+    for path, section, name in reading.references:
+        known = names_of(root, section)
+        if name not in known:
+            reading.error(path, f'no {section.removesuffix("s")} is named "{name}"{reading.suggestion(name, known)}')
+
+
+def names_of(root: Node | None, section: str) -> list[str]:
+    """The names that a section of the file defines, even those whose values could not be read."""
+    node = root.pairs.get(section) if isinstance(root, Mapping) else None
+    return list(node.pairs) if isinstance(node, Mapping) else []
+
+
+def _listeners(values: Values, reading: Reading) -> None:
+    seen: dict[Address, str] = {}
+    for path, address in _addresses(values):
+        key = ".".join(map(str, path))
+        if address.port == 0 and address.path is None:
+            continue  # the system chooses
+        if address in seen:
+            reading.error(path, f"{address} is the address of `{seen[address]}` too; each listener needs its own")
+        seen.setdefault(address, key)
+
+
+def _addresses(values: Values) -> Iterator[tuple[Path_, Address]]:
+    for path in (("listen",), ("ops",), ("admin", "listen")):
+        value: Any = values
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        if isinstance(value, Address):
+            yield path, value
+
+
+def _bounds(values: Values, reading: Reading) -> None:
+    bounds = values.get("bounds", {})
+    body, all_bodies = bounds.get("body_bytes"), bounds.get("all_bodies_bytes")
+    if body and all_bodies and body > all_bodies:
+        reading.error(
+            ("bounds", "body_bytes"), f"one body of {body:,} bytes would not fit into all_bodies_bytes, {all_bodies:,}"
+        )
+
+
+def _unused(values: Values, reading: Reading) -> None:
+    for name in ("redis", "database"):
+        if name in values:
+            reading.warn((name,), "this version does not use it: limits and the ledger are the node's own")
+
+
+def _provider(path: Path_, provider: Values, reading: Reading) -> None:
+    warm, most = provider.get("warm_connections"), provider.get("max_connections")
+    if warm and most and warm > most:
+        reading.error((*path, "warm_connections"), f"{warm:,} are more than max_connections, {most:,}")
+    seen: set[str] = set()
+    for name in provider.get("headers", {}):
+        if name.lower() in seen:
+            reading.error((*path, "headers", name), "stands already, in another case; header names have none")
+        seen.add(name.lower())
+
+
+def _model(name: str, model: Values, reading: Reading) -> None:
+    path = ("models", name)
+    targets = [target for target in model.get("targets", []) if isinstance(target, dict)]
+    weights = [target.get("weight") for target in targets]
+    if weights and all(weight == 0 for weight in weights):
+        reading.error((*path, "targets"), "every weight is 0, so no target would be chosen; give one a weight of 1")
+    seen: set[str] = set()
+    for index, fallback in enumerate(model.get("fallbacks", [])):
+        here = (*path, "fallbacks", index)
+        if fallback == name:
+            reading.error(here, f'"{name}" cannot fall back to itself')
+        elif isinstance(fallback, str) and fallback in seen:
+            reading.error(here, f'"{fallback}" stands already in the list')
+        elif isinstance(fallback, str):
+            seen.add(fallback)
+
+
+def _keys(values: Values, root: Node | None, reading: Reading) -> None:
+    names: dict[str, int] = {}
+    secrets: dict[str, str] = {}
+    models = names_of(root, "models")
+    for index, key in enumerate(values.get("keys", [])):
+        if not isinstance(key, dict):
+            continue
+        path: Path_ = ("keys", index)
+        name = key.get("name")
+        if name in names:
+            reading.error((*path, "name"), f'keys[{names[name]}] is named "{name}" too; names are unique')
+        elif isinstance(name, str):
+            names[name] = index
+        secret = key.get("key")
+        if isinstance(secret, Secret):
+            if secret.value in secrets:
+                reading.error((*path, "key"), f"has the same secret as {secrets[secret.value]}; each key needs its own")
+            secrets.setdefault(secret.value, f"keys[{index}]")
+        _patterns((*path, "models"), key.get("models", []), models, reading)
+        _against_team(path, key, values, reading)
+        if key.get("expires", time.time() + 1) < time.time():
+            reading.warn((*path, "expires"), "lies in the past: the key does not work any more")
+
+
+def _patterns(path: Path_, patterns: list[Any], models: list[str], reading: Reading) -> None:
+    for index, pattern in enumerate(patterns):
+        if isinstance(pattern, str) and pattern != "*" and not matches(pattern, models):
+            reading.warn((*path, index), f'"{pattern}" matches no model{reading.suggestion(pattern, models)}')
+
+
+def matches(pattern: str, models: list[str]) -> bool:
+    """Whether a name or a pattern with `*` fits one of the models."""
+    if "*" not in pattern:
+        return pattern in models
+    fits = re.compile(".*?".join(map(re.escape, re.sub(r"\*+", "*", pattern).split("*")))).fullmatch
+    return any(map(fits, models))
+
+
+def _against_team(path: Path_, key: Values, values: Values, reading: Reading) -> None:
+    team = values.get("teams", {}).get(key.get("team"))
+    if not isinstance(team, dict):
+        return
+    theirs = team.get("limits", {})
+    for limit, value in key.get("limits", {}).items():
+        if limit in theirs and value > theirs[limit]:
+            reading.warn(
+                (*path, "limits", limit),
+                f"{value:,} is more than the team's {theirs[limit]:,}, which it can never pass",
+            )
+    ours, their = key.get("budget", {}), team.get("budget", {})
+    if (
+        ours.get("per")
+        and ours.get("per") == their.get("per")
+        and ours.get("usd", 0) > their.get("usd", ours.get("usd", 0))
+    ):
+        reading.warn(
+            (*path, "budget", "usd"), "is more than the team's budget of the same period, which it can never pass"
+        )

@@ -1,0 +1,156 @@
+"""The normal form of a configuration to the structs of `gateway.base`.
+
+Nothing can fail here: mistakes were found before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gateway.base.node import Admin, Bounds, Node, ServerTimeouts, Tls
+from gateway.base.snapshot import Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
+from gateway.control.config._reading import Reading
+from gateway.control.keys import StoredKey, key_hmac
+from gateway.control.prices import price_of
+
+Values = dict[str, Any]
+
+KEY_ID_PREFIX = "cfg-"
+"""Of keys that stand in the file: their id is made of their name, so that it is the same in each reading."""
+
+_ENCODING_OF = (
+    ("gpt-oss", "o200k_harmony"),
+    ("gpt-4o", "o200k_base"),
+    ("gpt-4.1", "o200k_base"),
+    ("gpt-4.5", "o200k_base"),
+    ("gpt-4", "cl100k_base"),
+    ("gpt-3.5", "cl100k_base"),
+    ("text-embedding-", "cl100k_base"),
+)
+"""Prefixes of models whose vocabulary is published, the first that fits. Others count as o200k_base, which is near."""
+
+_PRICES = {
+    "input": "input_usd_per_million",
+    "output": "output_usd_per_million",
+    "cache_read": "cache_read_usd_per_million",
+    "cache_write": "cache_write_usd_per_million",
+    "input_audio": "input_audio_usd_per_million",
+    "output_audio": "output_audio_usd_per_million",
+    "request_nano_usd": "request_usd",
+}
+
+
+def complete(values: Values, reading: Reading) -> None:
+    """Fills in what depends on other values: the state directory, and the names, vocabularies and prices of models."""
+    values.setdefault("state_dir", str(reading.path("state")))
+    for name, model in values.get("models", {}).items():
+        for index, target in enumerate(model["targets"]):
+            target.setdefault("model", name)
+            if "price" not in target:
+                _add_price(("models", name, "targets", index), target, values["providers"][target["provider"]], reading)
+        model.setdefault("encoding", encoding_of(model["targets"][0]["model"]))
+
+
+def encoding_of(model: str) -> str:
+    """The vocabulary of a model by its name, with or without `organisation/` before it."""
+    name = model.rpartition("/")[2]
+    return next((encoding for prefix, encoding in _ENCODING_OF if name.startswith(prefix)), "o200k_base")
+
+
+def _add_price(path: tuple[str | int, ...], target: Values, provider: Values, reading: Reading) -> None:
+    price = price_of(provider["base_url"], target["model"])
+    if price is None:
+        reading.warn(
+            path, f'no public price of "{target["model"]}" is known: it is unpriced and counts as free; write `price:`'
+        )
+    else:
+        given = {theirs: getattr(price, ours) for ours, theirs in _PRICES.items()}
+        target["price"] = {name: nano for name, nano in given.items() if nano is not None}
+        target["price_source"] = price.source
+
+
+def node(values: Values) -> Node:
+    """The node's own settings."""
+    tls = values.get("tls")
+    admin = values["admin"]
+    return Node(
+        listen=values["listen"],
+        ops=values["ops"],
+        admin=Admin(admin["listen"], admin["token"].value if "token" in admin else ""),
+        state_dir=Path(values["state_dir"]),
+        tls=Tls(**tls) if tls else None,
+        timeouts=ServerTimeouts(**values["timeouts"]),
+        bounds=Bounds(**values["bounds"]),
+        drain_grace_ms=values["drain_grace_ms"],
+        lame_duck_ms=values["lame_duck_ms"],
+        log_level=values["log_level"],
+        spool_bytes=values["spool_bytes"],
+    )
+
+
+def snapshot(values: Values, stored: tuple[StoredKey, ...], pepper: bytes) -> Snapshot:
+    """All that a request needs, sealed: the same values make the same version."""
+    live = (entry.key for entry in stored if entry.live)
+    return Snapshot(
+        version="",
+        providers=tuple(_provider(name, each) for name, each in values.get("providers", {}).items()),
+        models=tuple(_model(name, each) for name, each in values.get("models", {}).items()),
+        teams=tuple(Team(name, *_governed(each)) for name, each in values.get("teams", {}).items()),
+        keys=(*(_key(each, pepper) for each in values.get("keys", [])), *live),
+    ).sealed()
+
+
+def _provider(name: str, values: Values) -> Provider:
+    api_key = values.get("api_key")
+    return Provider(
+        name=name,
+        kind=values["kind"],
+        base_url=values["base_url"],
+        api_key=api_key.reference if api_key else None,
+        headers=tuple(values.get("headers", {}).items()),
+        timeouts=Timeouts(**values["timeouts"]),
+        max_connections=values["max_connections"],
+        warm_connections=values["warm_connections"],
+        ca_file=values.get("ca_file"),
+        proxy=values.get("proxy"),
+    )
+
+
+def _model(name: str, values: Values) -> Model:
+    return Model(
+        name=name,
+        targets=tuple(map(_target, values["targets"])),
+        fallbacks=tuple(values.get("fallbacks", ())),
+        encoding=values["encoding"],
+        max_output_tokens=values["max_output_tokens"],
+    )
+
+
+def _target(values: Values) -> Target:
+    price = values.get("price")
+    return Target(values["provider"], values["model"], values["weight"], _price(price, values) if price else None)
+
+
+def _price(price: Values, target: Values) -> Price:
+    given = {ours: price[theirs] for ours, theirs in _PRICES.items() if theirs in price}
+    return Price(**given, source=target.get("price_source", "config"))
+
+
+def _key(values: Values, pepper: bytes) -> Key:
+    limits, budget = _governed(values)
+    return Key(
+        id=KEY_ID_PREFIX + values["name"],
+        name=values["name"],
+        hmac=key_hmac(pepper, values["key"].value),
+        team=values.get("team"),
+        models=tuple(values["models"]),
+        limits=limits,
+        budget=budget,
+        expires_at_s=values.get("expires"),
+    )
+
+
+def _governed(values: Values) -> tuple[Limits, Budget | None]:
+    budget = values.get("budget")
+    return Limits(**values.get("limits", {})), Budget(budget["usd"], budget["per"]) if budget else None

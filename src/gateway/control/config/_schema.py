@@ -1,0 +1,276 @@
+"""The schema of gateway.yaml, as data.
+
+Validation, docs/configuration.md, docs/gateway.schema.json and `check --print` walk it. Defaults are those of the
+structs in `gateway.base`: they stand there alone.
+"""
+
+from __future__ import annotations
+
+from gateway.base.node import Bounds, Node, ServerTimeouts
+from gateway.base.snapshot import Model, Provider, Target, Timeouts
+from gateway.control.config._kinds import (
+    BaseUrl,
+    Choice,
+    Date,
+    Field,
+    FilePath,
+    HeaderName,
+    HeaderValue,
+    Integer,
+    Listener,
+    Many,
+    Name,
+    Named,
+    ProxyUrl,
+    Record,
+    Reference,
+    SecretReference,
+    ServerUrl,
+    Usd,
+    Workers,
+)
+
+MAX_MODEL_NAME = 256
+ENCODINGS = ("o200k_base", "o200k_harmony", "cl100k_base")
+SHORTEST_KEY = 16
+
+_MS = Integer(maximum=86_400_000)
+_COUNT = Integer(maximum=1_000_000_000)
+_BYTES = Integer(maximum=2**50)
+_RATE = Integer(maximum=1_000_000_000)
+
+# Nameless samples of the structs, for their defaults.
+_node, _server_timeouts, _bounds, _timeouts = Node(), ServerTimeouts(), Bounds(), Timeouts()
+_provider, _target, _model = Provider("", "openai", ""), Target("", ""), Model("", ())
+
+PRICE = Record(
+    fields={
+        "input_usd_per_million": Field(Usd(), "Of a million input tokens.", required=True),
+        "output_usd_per_million": Field(Usd(), "Of a million output tokens.", required=True),
+        "cache_read_usd_per_million": Field(
+            Usd(), "Of input tokens that the provider read from its cache; else as input."
+        ),
+        "cache_write_usd_per_million": Field(
+            Usd(), "Of input tokens that the provider wrote to its cache; else as input."
+        ),
+        "input_audio_usd_per_million": Field(Usd(), "Of audio tokens put in; else as input."),
+        "output_audio_usd_per_million": Field(Usd(), "Of audio tokens put out; else as output."),
+        "request_usd": Field(Usd(), "Of each request, beside its tokens."),
+    }
+)
+
+LIMITS = Record(
+    fields={
+        "requests_per_minute": Field(_RATE, "A bucket of so many requests that refills evenly."),
+        "tokens_per_minute": Field(_RATE, "A bucket of so many tokens, input and output, that refills evenly."),
+        "concurrency": Field(Integer(maximum=10_000_000), "Requests at the same time."),
+    }
+)
+
+BUDGET = Record(
+    fields={
+        "usd": Field(Usd(positive=True), "What may be spent in a period. Exact: no binary fractions.", required=True),
+        "per": Field(Choice(of=("day", "week", "month", "total")), "The calendar period, in UTC.", required=True),
+    }
+)
+
+PROVIDER = Record(
+    fields={
+        "kind": Field(
+            Choice(of=("openai",)),
+            "The dialect it speaks. `openai`: OpenAI and all that is compatible: vLLM, Ollama, llama.cpp, TGI.",
+            required=True,
+        ),
+        "base_url": Field(BaseUrl(), "Where it answers, with the version in the path.", required=True),
+        "api_key": Field(SecretReference(), "The credential sent to it. None: nothing is sent (local models)."),
+        "headers": Field(
+            Named(name=HeaderName(what="a header"), of=HeaderValue()),
+            "Sent with each request, as they stand. No credentials: the snapshot is published.",
+        ),
+        "timeouts": Field(
+            Record(
+                fields={
+                    "connect_ms": Field(_MS, "To connect, TLS included.", _timeouts.connect_ms),
+                    "first_byte_ms": Field(
+                        _MS, "From the request sent to the first byte of the answer.", _timeouts.first_byte_ms
+                    ),
+                    "gap_ms": Field(_MS, "Between two reads of the answer.", _timeouts.gap_ms),
+                    "total_ms": Field(_MS, "Of the whole call.", _timeouts.total_ms),
+                }
+            ),
+            "How long a call may take.",
+        ),
+        "max_connections": Field(
+            Integer(maximum=65_536), "Open at the same time, for each worker.", _provider.max_connections
+        ),
+        "warm_connections": Field(
+            Integer(minimum=0, maximum=65_536), "Kept open ahead of need, by each worker.", _provider.warm_connections
+        ),
+        "ca_file": Field(FilePath(), "A PEM bundle of the authorities to trust in place of the system's."),
+        "proxy": Field(
+            ProxyUrl(), "An HTTP proxy for CONNECT. Absent: HTTPS_PROXY and NO_PROXY of the node. `direct`: none."
+        ),
+    }
+)
+
+TARGET = Record(
+    fields={
+        "provider": Field(Reference(what="a provider", section="providers"), "Who answers.", required=True),
+        "model": Field(
+            Name(what="a model", longest=MAX_MODEL_NAME), "The name that the provider knows. Absent: the model's own."
+        ),
+        "weight": Field(
+            Integer(minimum=0, maximum=1_000_000),
+            "Its share of the requests beside the others'. 0: only when others fail.",
+            _target.weight,
+        ),
+        "price": Field(
+            PRICE,
+            "What it costs. Absent: the public price (genai-prices); 0 for a provider on this machine; else unpriced.",
+        ),
+    }
+)
+
+MODEL = Record(
+    fields={
+        "targets": Field(
+            Many(of=TARGET, shortest=1), "Where requests may go. They fail over to each other.", required=True
+        ),
+        "fallbacks": Field(
+            Many(of=Reference(what="a model", longest=MAX_MODEL_NAME, section="models")),
+            "Models that are tried, in order, when every target has failed.",
+        ),
+        "encoding": Field(
+            Choice(of=ENCODINGS),
+            "The vocabulary with which prompt tokens are counted. Absent: by the name of the first target's model.",
+        ),
+        "max_output_tokens": Field(
+            Integer(maximum=100_000_000),
+            "What a request is taken to ask for when it names no bound.",
+            _model.max_output_tokens,
+        ),
+    }
+)
+
+TEAM = Record(
+    fields={
+        "limits": Field(LIMITS, "Of all its keys together."),
+        "budget": Field(BUDGET, "Of all its keys together."),
+    }
+)
+
+KEY = Record(
+    fields={
+        "name": Field(Name(what="a key's name"), "For ever its name in records, limits and logs.", required=True),
+        "key": Field(
+            SecretReference(shortest=SHORTEST_KEY), "The secret that callers send. Kept as an HMAC only.", required=True
+        ),
+        "team": Field(Reference(what="a team", section="teams"), "Whose limits and budget it shares."),
+        "models": Field(
+            Many(of=Name(what="a model or a pattern", longest=MAX_MODEL_NAME, pattern=True), shortest=1),
+            "What it may use: names, or patterns with `*`.",
+            ["*"],
+        ),
+        "limits": Field(LIMITS, "Its own, beside its team's."),
+        "budget": Field(BUDGET, "Its own, beside its team's."),
+        "expires": Field(Date(), "When it stops to work."),
+    }
+)
+
+SCHEMA = Record(
+    fields={
+        "listen": Field(Listener(), "Where applications ask.", _node.listen),
+        "ops": Field(Listener(), "Where /healthz, /readyz and /metrics answer.", _node.ops),
+        "admin": Field(
+            Record(
+                fields={
+                    "listen": Field(Listener(), "Where it answers.", _node.admin.listen if _node.admin else None),
+                    "token": Field(
+                        SecretReference(shortest=SHORTEST_KEY),
+                        "Its credential. Absent: made at first start, in `state_dir`.",
+                    ),
+                }
+            ),
+            "The control plane's listener.",
+        ),
+        "redis": Field(ServerUrl(schemes=("redis", "rediss", "unix")), "Not used by this version."),
+        "database": Field(ServerUrl(schemes=("sqlite", "postgresql", "postgres")), "Not used by this version."),
+        "state_dir": Field(
+            FilePath(must_exist=False), "What the node keeps: keys, ledger, spool, last good snapshot. Absent: `state`."
+        ),
+        "tls": Field(
+            Record(
+                fields={
+                    "cert_file": Field(
+                        FilePath(), "PEM: the certificate and those that lead to its root.", required=True
+                    ),
+                    "key_file": Field(FilePath(), "PEM: its private key.", required=True),
+                }
+            ),
+            "With it, `listen` speaks TLS.",
+        ),
+        "timeouts": Field(
+            Record(
+                fields={
+                    "head_ms": Field(_MS, "For a request's head to arrive.", _server_timeouts.head_ms),
+                    "body_gap_ms": Field(_MS, "Between two reads of a request's body.", _server_timeouts.body_gap_ms),
+                    "idle_ms": Field(_MS, "That a connection is kept between requests.", _server_timeouts.idle_ms),
+                    "write_ms": Field(
+                        _MS, "That a client may take nothing of a waiting answer.", _server_timeouts.write_ms
+                    ),
+                }
+            ),
+            "Of the edge.",
+        ),
+        "bounds": Field(
+            Record(
+                fields={
+                    "head_bytes": Field(
+                        Integer(minimum=1_024, maximum=1_048_576),
+                        "Of a request's head; past it 431.",
+                        _bounds.head_bytes,
+                    ),
+                    "body_bytes": Field(_BYTES, "Of a request's body; past it 413.", _bounds.body_bytes),
+                    "all_bodies_bytes": Field(
+                        _BYTES, "Of all bodies that a worker holds; past it 503.", _bounds.all_bodies_bytes
+                    ),
+                    "in_flight": Field(
+                        _COUNT, "Requests that a worker has taken and not answered; past it 503.", _bounds.in_flight
+                    ),
+                    "connections": Field(
+                        _COUNT, "Accepted sockets of a worker; past it new ones are closed.", _bounds.connections
+                    ),
+                }
+            ),
+            "Of the edge, for each worker.",
+        ),
+        "drain_grace_ms": Field(
+            Integer(minimum=0, maximum=86_400_000), "How long streams may go on after SIGTERM.", _node.drain_grace_ms
+        ),
+        "lame_duck_ms": Field(
+            Integer(minimum=0, maximum=3_600_000), "How long /readyz fails before listeners close.", _node.lame_duck_ms
+        ),
+        "log_level": Field(Choice(of=("debug", "info", "warning", "error")), "What is logged.", _node.log_level),
+        "spool_bytes": Field(
+            Integer(minimum=65_536, maximum=2**50), "Of usage records that wait on disk.", _node.spool_bytes
+        ),
+        "workers": Field(
+            Workers(maximum=1_024), "Processes that serve. `auto`: one for each core that the node may use.", 0
+        ),
+        "pepper": Field(
+            SecretReference(shortest=32),
+            "The key of the HMACs as which callers' keys are kept. Absent: made at first start, in `state_dir`.",
+        ),
+        "providers": Field(
+            Named(name=Name(what="a provider's name"), of=PROVIDER), "The services that answer, by name."
+        ),
+        "models": Field(
+            Named(name=Name(what="a model's name", longest=MAX_MODEL_NAME), of=MODEL),
+            "The models, by the name that applications use.",
+        ),
+        "teams": Field(
+            Named(name=Name(what="a team's name"), of=TEAM), "Keys that share limits and a budget, by name."
+        ),
+        "keys": Field(Many(of=KEY), "Callers' keys, beside those of `throughway keys create`."),
+    }
+)

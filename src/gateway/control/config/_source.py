@@ -1,0 +1,274 @@
+"""Reading the file: `load` once, `FileSource` again and again while serving, `effective` for `check --print`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.base.errors import Problem
+from gateway.base.node import Node
+from gateway.base.snapshot import Snapshot
+from gateway.control.config import _compile, _yaml
+from gateway.control.config._check import check, matches, names_of
+from gateway.control.config._emit import to_yaml
+from gateway.control.config._kinds import INVALID
+from gateway.control.config._reading import Reading, Signature, in_order, signature, why
+from gateway.control.config._schema import SCHEMA
+from gateway.control.keys import KeyStore, KeyStoreError, StoredKey, key_hmac
+
+PEPPER_BYTES = 32
+
+_NO_PEPPER = b"check"
+"""Stands for the pepper in a check, which must not make one. Keys hashed under it open nothing: no node has it."""
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A configuration that can be served."""
+
+    node: Node
+    snapshot: Snapshot
+    warnings: list[Problem]
+    workers: int | None
+    """None: one for each core that the node may use."""
+    pepper: bytes | None
+    """The key of callers' HMACs. None: there is none yet, and the snapshot's keys open nothing (a check)."""
+
+    def __repr__(self) -> str:
+        return f"Loaded(version={self.snapshot.version}, warnings={len(self.warnings)}, pepper=***)"
+
+
+def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None, *, create: bool = False) -> Loaded:
+    """Reads, validates and compiles a configuration.
+
+    Args:
+        path: the YAML file. Paths in it are relative to its directory.
+        environ: where `env:NAME` looks; None: the process's environment.
+        create: whether a missing pepper is made and kept in `state_dir`. Without it nothing is written.
+
+    Raises:
+        ConfigurationError: with every mistake, in the order of the file.
+    """
+    return _load(_reading(path, environ), create=create)
+
+
+def effective(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> str:
+    """The configuration as it takes effect, as YAML: defaults filled in, secrets as the references that give them.
+
+    Raises:
+        ConfigurationError: as `load`.
+    """
+    reading = _reading(path, environ)
+    values, _ = _validated(reading)
+    return to_yaml(SCHEMA.show(values))
+
+
+class FileSource:
+    """The snapshot of a file, and whether it has changed (a `gateway.base.ports.SnapshotSource`).
+
+    Args:
+        path: the YAML file.
+        environ: where `env:NAME` looks; None: the process's environment.
+        create: as for `load`.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], environ: Mapping[str, str] | None = None, *, create: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self._environ = environ
+        self._create = create
+        self._watched: dict[Path, Signature] = {}
+        self.loaded: Loaded | None = None
+        """What the last good `load` found."""
+
+    def load(self) -> Snapshot:
+        """Reads, validates and compiles. After a failure `loaded` stays the last good one.
+
+        Raises:
+            ConfigurationError: with every mistake.
+        """
+        reading = _reading(self.path, self._environ)
+        try:
+            loaded = _load(reading, create=self._create)
+        finally:
+            self._watched = reading.watched
+        self.loaded = self._compared(loaded)
+        return self.loaded.snapshot
+
+    def changed(self) -> bool:
+        """Whether a file that the last `load` read was touched since.
+
+        Takes a `stat` each for the configuration, the keys' store, and the secrets and certificates named by path.
+        """
+        return not self._watched or any(signature(file) != before for file, before in self._watched.items())
+
+    def _compared(self, loaded: Loaded) -> Loaded:
+        """Warns of node settings that differ from those which the node was started with."""
+        if self.loaded is None:
+            return loaded
+        kept = msgspec.structs.replace(loaded, node=self.loaded.node, workers=self.loaded.workers)
+        names = [name for name in Node.__struct_fields__ if getattr(loaded.node, name) != getattr(kept.node, name)]
+        if loaded.workers != kept.workers:
+            names.append("workers")
+        restart = [
+            Problem(str(self.path), 0, 0, name, "has changed; it takes effect at the next start") for name in names
+        ]
+        return msgspec.structs.replace(kept, warnings=[*restart, *loaded.warnings])
+
+
+def _reading(path: str | os.PathLike[str], environ: Mapping[str, str] | None) -> Reading:
+    return Reading(Path(path), os.environ if environ is None else environ)
+
+
+def _load(reading: Reading, *, create: bool) -> Loaded:
+    values, stored = _validated(reading)
+    node = _compile.node(values)
+    pepper = _pepper(values, node, reading, create=create)
+    if pepper is not None:
+        _check_pepper(pepper, node, stored, reading)
+    hashed_under = _NO_PEPPER if pepper is None else pepper
+    _check_same_secrets(values, stored, hashed_under, reading)
+    reading.raise_if_faulty()
+    return Loaded(
+        node=node,
+        snapshot=_compile.snapshot(values, stored, hashed_under),
+        warnings=in_order(reading.warnings),
+        workers=values["workers"] or None,
+        pepper=pepper,
+    )
+
+
+def _validated(reading: Reading) -> tuple[dict[str, Any], tuple[StoredKey, ...]]:
+    """The complete normal form and the stored keys. Raises ConfigurationError."""
+    root = _parsed(reading)
+    values: Any = SCHEMA.defaults() if root is None else SCHEMA.read(root, (), reading)
+    if root is None or values is INVALID:
+        reading.raise_if_faulty()
+    check(values, root, reading)
+    stored = _stored(values, root, reading)
+    reading.raise_if_faulty()
+    _compile.complete(values, reading)
+    return values, stored
+
+
+def _parsed(reading: Reading) -> _yaml.Node | None:
+    """The file's tree; None where it is empty or the reading knows why it is none."""
+    try:
+        text = reading.content(reading.file).decode("utf-8-sig")
+        return _yaml.parse(text, lambda mark, message: reading.error((), message, mark))
+    except OSError as error:
+        reading.problems.append(Problem(str(reading.file), 0, 0, "", f"cannot be read: {why(error)}"))
+    except UnicodeDecodeError as error:
+        reading.problems.append(Problem(str(reading.file), 0, 0, "", f"is not UTF-8: byte {error.start} is wrong"))
+    except ValueError as error:
+        reading.problems.append(Problem(str(reading.file), 0, 0, "", f"is {error}"))
+    except _yaml.FatalError as fatal:
+        reading.error((), fatal.message, fatal.mark)
+    return None
+
+
+# -- the pepper and the store
+
+
+def _pepper(values: dict[str, Any], node: Node, reading: Reading, *, create: bool) -> bytes | None:
+    """The key of HMACs: the setting, else the state directory's, made there if `create`."""
+    if "pepper" in values:
+        return str(values["pepper"].value).encode()
+    file = node.pepper_file
+    try:
+        if create:
+            _make_pepper(file)
+        pepper = reading.content(file, 1_024).strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        reason = why(error) if isinstance(error, OSError) else str(error)
+        reading.error(
+            ("pepper",), f"cannot keep the pepper in {file}: {reason}; make it writable or set `pepper: env:NAME`"
+        )
+        return None
+    if len(pepper) < PEPPER_BYTES:
+        reading.error(
+            ("pepper",), f"{file} holds no pepper; restore it, or remove it with the keys that were made under it"
+        )
+    return pepper
+
+
+def _make_pepper(file: Path) -> None:
+    """Makes the file unless it is there. It appears whole: of two processes that start at once both read the same."""
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(secrets.token_bytes(PEPPER_BYTES).hex().encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    try:
+        file.hardlink_to(temporary)
+    except FileExistsError:
+        return
+    finally:
+        temporary.unlink()
+
+
+def _keys_file(values: dict[str, Any], reading: Reading) -> Path:
+    return Node(state_dir=Path(values.get("state_dir", reading.path("state")))).keys_file
+
+
+def _stored(values: dict[str, Any], root: _yaml.Node | None, reading: Reading) -> tuple[StoredKey, ...]:
+    """The store's keys, checked against the file."""
+    file = _keys_file(values, reading)
+    reading.watch(file)
+    try:
+        stored = KeyStore(file).list()
+    except KeyStoreError as error:
+        reading.problems.append(Problem(str(file), 0, 0, "", str(error)))
+        return ()
+    _check_names(stored, file, values, reading)
+    _check_references(stored, file, root, reading)
+    return stored
+
+
+def _check_names(stored: tuple[StoredKey, ...], file: Path, values: dict[str, Any], reading: Reading) -> None:
+    live = {entry.key.name for entry in stored if entry.live}
+    for index, key in enumerate(values.get("keys", [])):
+        name = key.get("name") if isinstance(key, dict) else None
+        if name in live:
+            reading.error(
+                ("keys", index, "name"), f'a key of {file} is named "{name}" too; rename this one or revoke that one'
+            )
+
+
+def _check_references(stored: tuple[StoredKey, ...], file: Path, root: _yaml.Node | None, reading: Reading) -> None:
+    teams, models = names_of(root, "teams"), names_of(root, "models")
+    for key in (entry.key for entry in stored if entry.live):
+        if key.team is not None and key.team not in teams:
+            message = f'no team is named "{key.team}"; define it, or `throughway keys revoke {key.name}`'
+            reading.problems.append(Problem(str(file), 0, 0, key.name, message))
+        for pattern in key.models:
+            if pattern != "*" and not matches(pattern, models):
+                reading.warnings.append(Problem(str(file), 0, 0, key.name, f'"{pattern}" matches no model'))
+
+
+def _check_pepper(pepper: bytes, node: Node, stored: tuple[StoredKey, ...], reading: Reading) -> None:
+    if stored and not KeyStore(node.keys_file).made_under(pepper):
+        reading.error(
+            ("pepper",),
+            f"the keys in {node.keys_file} were made under another pepper; restore it, or move that file away",
+        )
+
+
+def _check_same_secrets(values: dict[str, Any], stored: tuple[StoredKey, ...], pepper: bytes, reading: Reading) -> None:
+    names = {entry.key.hmac: entry.key.name for entry in stored if entry.live}
+    for index, key in enumerate(values.get("keys", []) if names else []):
+        other = names.get(key_hmac(pepper, key["key"].value))
+        if other is not None:
+            reading.error(
+                ("keys", index, "key"), f'has the same secret as the stored key "{other}"; each key needs its own'
+            )

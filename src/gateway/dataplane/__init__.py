@@ -1,0 +1,1 @@
+"""The data plane: the order of the phases, and the processes that run them."""

@@ -1,0 +1,280 @@
+"""The node's agent: one process beside the workers, for what must not cost them time.
+
+    reload    watches the source of configuration, compiles what has changed, writes the snapshot, announces it
+    ship      moves usage records from the spool to the ledger
+    ops       answers /healthz, /readyz, /metrics and /status for the whole node, out of the shared memory
+
+Workers do not need it: while it is away they go on with the snapshot they have, and records wait in the spool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from _fastpath.edge import Edge, Exchange
+from _fastpath.metrics import Registry
+from _fastpath.shm import NodeMemory
+from _fastpath.wheel import Wheel, now_ns
+from gateway import __version__
+from gateway.base import node as slots
+from gateway.base.errors import ConfigurationError
+from gateway.base.node import Node
+from gateway.base.ports import SnapshotSource
+from gateway.base.snapshot import Snapshot, encode
+from gateway.dataplane.exposition import render
+from gateway.dataplane.worker import Log
+
+POLL_S = 0.25
+"""How often the source is asked whether it has changed."""
+FRESH_NS = 3_000_000_000
+"""A worker whose heartbeat is older is not counted as alive."""
+_TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
+_JSON = [(b"content-type", b"application/json")]
+_PROMETHEUS = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
+
+
+class Shipping(Protocol):
+    """One round of moving records; see `adapters.shipper`."""
+
+    def run_once(self) -> Any: ...
+    @property
+    def next_delay_ms(self) -> int: ...
+
+
+class AgentServices(msgspec.Struct):
+    """What the agent is given by the composition root."""
+
+    node: Node
+    memory: NodeMemory
+    slot: int
+    workers: int
+    listener: socket.socket
+    source: SnapshotSource
+    shipper: Shipping
+    log: Log
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Replaces the node's snapshot file: another reader sees the old one or the new one, whole. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(encode(snapshot))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+class Agent:
+    """See the module."""
+
+    def __init__(self, services: AgentServices) -> None:
+        self._services = services
+        self._node = services.node
+        self._memory = services.memory
+        self._log = services.log
+        self._stopping = asyncio.Event()
+        self._asked = asyncio.Event()
+        self._version = ""
+        """Of the snapshot that was published last."""
+        self._problems: list[str] = []
+        self._reloaded_at_s = 0.0
+
+    async def main(self) -> None:
+        services = self._services
+        self._memory.occupy(services.slot, os.getpid())
+        self._memory.set_gauge(services.slot, slots.G_ROLE, slots.ROLE_AGENT)
+        self._version = msgspec.json.decode(self._node.snapshot_file.read_bytes(), type=_Versioned).version
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+        registry = Registry(self._memory, services.slot)
+        self._reloads = registry.counter("throughway_config_reloads_total")
+        self._reload_failures = registry.counter("throughway_config_reload_failures_total")
+        self._shipped = registry.counter("throughway_usage_records_shipped_total")
+        self._ship_failures = registry.counter("throughway_usage_ship_failures_total")
+        self._spool_bytes = registry.gauge("throughway_spool_bytes")
+        wheel = Wheel(loop)
+        wheel.start()
+        server = await loop.create_server(self._ops_edge(loop, wheel), sock=services.listener.dup(), backlog=128)
+        tasks = [asyncio.create_task(step()) for step in (self._beat, self._watch, self._ship)]
+        self._memory.set_state(services.slot, slots.SERVING)
+        stop = asyncio.create_task(self._stopping.wait())
+        done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        server.close()
+        for task in tasks:
+            task.cancel()
+        for task in done - {stop}:
+            task.result()  # a step that has failed ends the agent loudly; the supervisor starts another
+        await asyncio.to_thread(services.shipper.run_once)
+        wheel.close()
+        self._log.close(5.0)
+
+    async def _beat(self) -> None:
+        while True:
+            self._memory.beat(self._services.slot)
+            await asyncio.sleep(slots.HEARTBEAT_MS / 1_000)
+
+    # -- reload
+
+    async def _watch(self) -> None:
+        source = self._services.source
+        while True:
+            asked = False
+            try:
+                async with asyncio.timeout(POLL_S):
+                    asked = await self._asked.wait()
+            except TimeoutError:
+                pass
+            self._asked.clear()
+            if asked or await asyncio.to_thread(source.changed):
+                await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            snapshot = await asyncio.to_thread(self._services.source.load)
+        except ConfigurationError as error:
+            self._reload_failures.add(1)
+            self._problems = [str(p) for p in error.problems]
+            self._log.event("error", "config.refused", problems=self._problems[:20], problem_count=len(self._problems))
+            return
+        self._problems = []
+        if snapshot.version == self._version:
+            return
+        try:
+            await asyncio.to_thread(write_snapshot, self._node.snapshot_file, snapshot)
+        except OSError as error:
+            self._reload_failures.add(1)
+            self._problems = [f"{self._node.snapshot_file}: {error.strerror}"]
+            self._log.event("error", "config.not_written", file=str(self._node.snapshot_file), error=str(error))
+            return
+        self._version = snapshot.version
+        self._reloaded_at_s = time.time()
+        generation = self._memory.announce_snapshot()
+        self._reloads.add(1)
+        self._log.event("info", "config.published", version=snapshot.version, generation=generation)
+
+    # -- ship
+
+    async def _ship(self) -> None:
+        shipper = self._services.shipper
+        failing = False
+        while True:
+            result = await asyncio.to_thread(shipper.run_once)
+            self._shipped.add(result.records)
+            self._spool_bytes.set(result.bytes_left)
+            if result.error:
+                self._ship_failures.add(1)
+                if not failing:
+                    self._log.event("error", "usage.ship_failed", error=result.error)
+            elif failing:
+                self._log.event("info", "usage.ship_recovered")
+            failing = bool(result.error)
+            await asyncio.sleep(shipper.next_delay_ms / 1_000)
+
+    # -- ops
+
+    def _ops_edge(self, loop: asyncio.AbstractEventLoop, wheel: Wheel) -> Edge:
+        def refuse(status: int, reason: str, peer: str) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
+            return _TEXT, f"{reason}\n".encode()
+
+        return Edge(
+            loop,
+            wheel,
+            self._answer,
+            lambda _: True,
+            refuse,
+            head_bytes=16_384,
+            body_bytes=16_384,
+            all_bodies_bytes=1_048_576,
+            max_in_flight=256,
+            max_connections=256,
+            head_ms=5_000,
+            body_gap_ms=5_000,
+            idle_ms=75_000,
+            write_ms=10_000,
+        )
+
+    def _answer(self, exchange: Exchange) -> None:
+        if exchange.method not in ("GET", "HEAD"):
+            exchange.respond(405, [*_TEXT, (b"allow", b"GET, HEAD")], b"this endpoint answers GET and HEAD\n")
+        elif exchange.path == "/healthz":
+            alive = len(self._alive())
+            exchange.respond(200 if alive else 503, _TEXT, f"{alive} of {self._services.workers} workers alive\n".encode())
+        elif exchange.path == "/readyz":
+            ready, why = self._readiness()
+            exchange.respond(200 if ready else 503, _TEXT, f"{why}\n".encode())
+        elif exchange.path == "/metrics":
+            exchange.respond(200, _PROMETHEUS, render(self._memory, self._services.workers))
+        elif exchange.path == "/status":
+            exchange.respond(200, _JSON, msgspec.json.encode(self.status()))
+        else:
+            exchange.respond(404, _TEXT, b"there are /healthz, /readyz, /metrics and /status\n")
+
+    def _alive(self) -> list[int]:
+        oldest_ns = now_ns() - FRESH_NS
+        return [s for s in range(self._services.workers) if self._memory.pid(s) and self._memory.heartbeat_ns(s) > oldest_ns]
+
+    def _readiness(self) -> tuple[bool, str]:
+        """Ready while a worker serves and none drains: draining is of the whole node."""
+        states = [self._memory.state(s) for s in self._alive()]
+        if slots.DRAINING in states:
+            return False, "draining"
+        serving = states.count(slots.SERVING)
+        return serving > 0, f"{serving} of {self._services.workers} workers serving"
+
+    def status(self) -> dict[str, object]:
+        """What happens now; `throughway status` shows it."""
+        memory = self._memory
+        workers = []
+        for slot in range(self._services.workers):
+            gauges = {name: memory.gauge(slot, which) for name, which in _SHOWN}
+            age_ms = (now_ns() - memory.heartbeat_ns(slot)) // 1_000_000
+            workers.append(
+                {
+                    "slot": slot,
+                    "pid": memory.pid(slot),
+                    "state": slots.STATE_NAMES.get(memory.state(slot), "unknown"),
+                    "heartbeat_age_ms": age_ms if memory.pid(slot) else None,
+                    **gauges,
+                }
+            )
+        ready, why = self._readiness()
+        return {
+            "version": __version__,
+            "ready": ready,
+            "readiness": why,
+            "config": {
+                "version": self._version,
+                "generation": memory.snapshot_generation,
+                "reloaded_at_s": self._reloaded_at_s or None,
+                "problems": self._problems,
+            },
+            "workers": workers,
+        }
+
+
+class _Versioned(msgspec.Struct):
+    version: str
+
+
+_SHOWN = (
+    ("generation", slots.G_GENERATION),
+    ("in_flight", slots.G_IN_FLIGHT),
+    ("connections", slots.G_CONNECTIONS),
+    ("body_bytes", slots.G_BODY_BYTES),
+    ("upstream_idle", slots.G_UPSTREAM_IDLE),
+    ("upstream_busy", slots.G_UPSTREAM_BUSY),
+    ("tokens_in_flight", slots.G_TOKENS_IN_FLIGHT),
+    ("loop_lag_us", slots.G_LOOP_LAG_US),
+)

@@ -1,0 +1,104 @@
+"""A snapshot, made ready: models with their targets and pools, keys with their limits."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from _fastpath.wheel import Wheel
+from gateway.base.context import Compiled, KeyEntry, ModelEntry, TargetEntry
+from gateway.base.snapshot import Key, Provider, Snapshot
+from gateway.codec.dialects import openai
+from gateway.net.dial import MAX_HANDSHAKES, Dialer, Resolver
+from gateway.net.pool import UpstreamPool
+from gateway.phases.admit import Admission
+from gateway.phases.route import schedule
+from gateway.phases.transform import request_head
+
+Resolve = Callable[[str], str]
+"""The secret behind a reference; raises ValueError."""
+
+
+class Pools:
+    """The worker's pools, one a provider. A provider that a new snapshot leaves unchanged keeps its connections."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, wheel: Wheel) -> None:
+        self._loop = loop
+        self._wheel = wheel
+        self._resolver = Resolver(loop)
+        self._handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
+        self._by_provider: dict[Provider, UpstreamPool] = {}
+
+    def of(self, provider: Provider) -> UpstreamPool:
+        """The provider's pool, made if it is new. Raises OSError for a bad CA bundle."""
+        pool = self._by_provider.get(provider)
+        if pool is None:
+            pool = self._by_provider[provider] = UpstreamPool(
+                provider.name,
+                self._loop,
+                self._wheel,
+                Dialer(provider, self._loop, self._resolver, self._handshakes),
+                max_connections=provider.max_connections,
+                warm_connections=provider.warm_connections,
+                connect_ms=provider.timeouts.connect_ms,
+            )
+        return pool
+
+    def keep(self, providers: tuple[Provider, ...]) -> None:
+        """Closes the pools of all others, and warms these."""
+        for provider in self._by_provider.keys() - set(providers):
+            self._by_provider.pop(provider).close()
+        for pool in self._by_provider.values():
+            pool.warm()
+
+    def all(self) -> list[UpstreamPool]:
+        return list(self._by_provider.values())
+
+
+def compile_snapshot(snapshot: Snapshot, pools: Pools, resolve: Resolve, admission: Admission) -> Compiled:
+    """What the pipeline uses.
+
+    Raises:
+        ValueError: a provider's credential cannot be resolved on this node.
+        OSError: a provider's CA bundle cannot be read.
+    """
+    compiled = Compiled(snapshot.version)
+    providers = {p.name: p for p in snapshot.providers}
+    heads = {p.name: _heads(p, resolve) for p in snapshot.providers}
+    for model in snapshot.models:
+        targets = [
+            TargetEntry(t, providers[t.provider], pools.of(providers[t.provider]), heads[t.provider]) for t in model.targets
+        ]
+        entry = compiled.models[model.name] = ModelEntry(model, targets)
+        entry.schedule = schedule(targets)
+    for model in snapshot.models:
+        compiled.models[model.name].fallbacks = [compiled.models[name] for name in model.fallbacks]
+    allowed: dict[tuple[str, ...], dict[str, bool]] = {}
+    for key in snapshot.keys:
+        entry_of_key = KeyEntry(key)
+        if key.models not in allowed:
+            allowed[key.models] = _allowed(key, compiled)
+        entry_of_key.allowed = allowed[key.models]
+        admission.compile(entry_of_key)
+        compiled.key_by_hmac[key.hmac] = entry_of_key
+    return compiled
+
+
+def _allowed(key: Key, compiled: Compiled) -> dict[str, bool]:
+    """Names of models, by whether the key's patterns (`*` only) match them."""
+    pattern = "|".join(fnmatch.translate(p.replace("[", "[[]").replace("?", "[?]")) for p in key.models)
+    matches = re.compile(pattern).match if key.models else (lambda _: None)
+    return {name: matches(name) is not None for name in compiled.models}
+
+
+def _heads(provider: Provider, resolve: Resolve) -> dict[str, bytes]:
+    url = urlsplit(provider.base_url)
+    credential = resolve(provider.api_key).encode() if provider.api_key is not None else None
+    host = "localhost" if url.scheme == "http+unix" else url.netloc
+    return {
+        e.name: request_head(url.path.rstrip("/") + e.upstream_path, host, credential, provider.headers)
+        for e in openai.ENDPOINTS
+    }

@@ -1,0 +1,286 @@
+"""The order of a request's phases. This is the one place that knows it.
+
+    accept -> authenticate -> read -> admit -> route -> transform -> upstream -> relay -> account
+
+All of it up to the bytes that go upstream runs inside the edge's `data_received`; the rest inside the upstream connection's.
+There is no task and no future for a request, but for one that must wait for a new connection, which waits in the pool.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from itertools import count
+
+from gateway.base.context import Compiled, Context, Endpoint
+from gateway.base.errors import (
+    BAD_REQUEST,
+    BODY_TOO_LARGE,
+    EXPECTATION_FAILED,
+    HEADERS_TOO_LARGE,
+    INTERNAL_ERROR,
+    INVALID_VALUE,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    NOT_IMPLEMENTED,
+    OVERLOADED,
+    PROVIDER_UNREACHABLE,
+    REQUEST_TIMEOUT,
+    UNSUPPORTED_MEDIA_TYPE,
+    URI_TOO_LONG,
+    VERSION_NOT_SUPPORTED,
+    GatewayError,
+)
+from gateway.base.ports import Exchange
+from gateway.codec.dialects import openai
+from gateway.phases import route, transform, upstream
+from gateway.phases.account import Accountant
+from gateway.phases.admit import Admission, find_model
+from gateway.phases.authenticate import Authenticator
+from gateway.phases.relay import Relay
+
+MAX_TAGS_BYTES = 1_024
+MAX_TIMEOUT_MS = 86_400_000
+
+_MODELS_PATH = "/v1/models"
+_JSON = (b"content-type", b"application/json")
+_ENDPOINTS: dict[str, Endpoint] = {e.path: e for e in openai.ENDPOINTS}
+_FAULT_BY_STATUS = {
+    f.status: f
+    for f in (
+        BAD_REQUEST,
+        REQUEST_TIMEOUT,
+        BODY_TOO_LARGE,
+        URI_TOO_LONG,
+        EXPECTATION_FAILED,
+        HEADERS_TOO_LARGE,
+        NOT_IMPLEMENTED,
+        OVERLOADED,
+        VERSION_NOT_SUPPORTED,
+    )
+}
+"""Of what the edge refuses below the pipeline."""
+
+Report = Callable[..., None]
+"""Called as report(level, event, **fields)."""
+
+
+class Pipeline:
+    """The application behind the edges of a worker. Satisfies `phases.relay.Steps`."""
+
+    def __init__(self, authenticate: Authenticator, accountant: Accountant, report: Report) -> None:
+        self._authenticate = authenticate
+        self._accountant = accountant
+        self._report = report
+        self._compiled = Compiled("none")
+        self._admit: Admission | None = None
+        # A worker's ids are told apart by 48 random bits, drawn when it starts.
+        self._id_prefix = f"req_{os.urandom(6).hex()}"
+        self._ids = count(1)
+        self.settle = accountant.settle
+        self.release = accountant.release
+        self.finish = accountant.finish
+        self.cancel = upstream.cancel
+        self.fault_of = upstream.fault_of
+
+    def swap(self, compiled: Compiled, admission: Admission) -> None:
+        """Requests that begin from now on see this snapshot; those under way keep theirs."""
+        self._compiled = compiled
+        self._admit = admission
+
+    @property
+    def version(self) -> str:
+        return self._compiled.version
+
+    # -- what edges call
+
+    def on_request(self, exchange: Exchange) -> None:
+        """A whole request."""
+        endpoint = _ENDPOINTS.get(exchange.path)
+        ctx = Context(exchange, self._compiled, f"{self._id_prefix}{next(self._ids):08x}", exchange.received_ns, endpoint)
+        try:
+            if endpoint is None or exchange.method != "POST":
+                self._answer_itself(ctx)
+            else:
+                self._govern(ctx, endpoint)
+        except GatewayError as error:
+            self.refuse(ctx, error)
+        except Exception as error:  # a programmer's error ends this request, loudly, and no other
+            self.crash(ctx, error)
+
+    def on_head(self, exchange: Exchange) -> bool:
+        """Whether a request whose body is still to come deserves it."""
+        ctx = Context(exchange, self._compiled, f"{self._id_prefix}{next(self._ids):08x}", exchange.received_ns)
+        try:
+            endpoint = ctx.endpoint = _ENDPOINTS.get(exchange.path)
+            if endpoint is None or exchange.method != "POST":
+                self._answer_itself(ctx)
+                return False
+            _check_media_type(exchange)
+            self._authenticate(ctx)
+        except GatewayError as error:
+            self.refuse(ctx, error)
+            return False
+        except Exception as error:
+            self.crash(ctx, error)
+            return False
+        return True
+
+    def on_refusal(self, status: int, reason: str, peer: str) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
+        """The answer to what never became a request."""
+        fault = _FAULT_BY_STATUS.get(status, BAD_REQUEST)
+        self._accountant.count("", "", "", fault.code)
+        self._report("info", "request_refused", status=status, code=fault.code, reason=reason, peer=peer)
+        message = reason[:1].upper() + reason[1:] + ("" if reason.endswith(".") else ".")
+        headers = [_JSON]
+        if fault.retry:
+            headers.append((b"retry-after", b"1"))
+        return headers, openai.render_error(fault, message)
+
+    # -- the order
+
+    def _govern(self, ctx: Context, endpoint: Endpoint) -> None:
+        exchange = ctx.exchange
+        _check_media_type(exchange)
+        self._authenticate(ctx)
+        transform.read_trace(ctx)
+        _read_tags(ctx)
+        ctx.reading = endpoint.read(exchange.body)
+        assert self._admit is not None
+        self._admit(ctx)
+        ctx.deadline_ns = _deadline_ns(exchange)
+        if not self._attempt(ctx):
+            assert ctx.model is not None
+            raise GatewayError(PROVIDER_UNREACHABLE, f"The model {ctx.model.model.name!r} has no target in use.")
+
+    def _attempt(self, ctx: Context) -> bool:
+        """Begins the next attempt; False where there is no target left to try."""
+        target = route.choose(ctx)
+        if target is None:
+            return False
+        ctx.target = target
+        ctx.metrics = self._accountant.route_metrics(ctx, target)
+        parts = transform.build(ctx)
+        if ctx.attempts == 0:
+            total_ns = ctx.received_ns + target.provider.timeouts.total_ms * 1_000_000
+            ctx.deadline_ns = min(ctx.deadline_ns, total_ns) if ctx.deadline_ns else total_ns
+        relay = Relay(ctx, self)
+        ctx.exchange.on_disconnect = relay.client_left
+        upstream.begin(ctx, parts, relay)
+        return True
+
+    # -- what relays ask for (those that only pass on are bound in __init__)
+
+    def retry(self, ctx: Context, error: GatewayError) -> bool:
+        """Begins another attempt after one that failed, if there is one to make."""
+        assert ctx.target is not None
+        ctx.excluded = ctx.excluded | {ctx.target}
+        failed = ctx.target
+        try:
+            if not self._attempt(ctx):
+                ctx.target = failed
+                return False
+        except GatewayError as again:
+            return self.retry(ctx, again)
+        self._report(
+            "info", "attempt_failed", id=ctx.id, provider=failed.provider.name, code=error.fault.code, error=error.message
+        )
+        return True
+
+    def refuse(self, ctx: Context, error: GatewayError) -> None:
+        """Answers with an error, and accounts."""
+        self._accountant.release(ctx)
+        ctx.status, ctx.code, ctx.error = error.status, error.fault.code, error.message
+        ctx.exchange.respond(error.status, _error_headers(ctx, error), _error_body(error))
+        self.finish(ctx)
+
+    def crash(self, ctx: Context, error: Exception) -> None:
+        """Ends a request after a fault of our own."""
+        self._report("error", "request_crashed", id=ctx.id, error="".join(traceback.format_exception(error))[-8_000:])
+        upstream.cancel(ctx)
+        self._accountant.settle(ctx) if ctx.exchange.started else self._accountant.release(ctx)
+        ctx.status, ctx.code, ctx.error = INTERNAL_ERROR.status, INTERNAL_ERROR.code, type(error).__name__
+        if ctx.exchange.started:
+            ctx.exchange.abort()
+        else:
+            message = f"The gateway failed to handle this request. Its id is {ctx.id}."
+            failure = GatewayError(INTERNAL_ERROR, message)
+            ctx.exchange.respond(INTERNAL_ERROR.status, _error_headers(ctx, failure), _error_body(failure))
+        self.finish(ctx)
+
+    # -- what needs no provider
+
+    def _answer_itself(self, ctx: Context) -> None:
+        exchange, path = ctx.exchange, ctx.exchange.path
+        if path in _ENDPOINTS:
+            raise _wrong_method(exchange.method, b"POST")
+        if path != _MODELS_PATH and not path.startswith(_MODELS_PATH + "/"):
+            known = ", ".join([*_ENDPOINTS, _MODELS_PATH])
+            raise GatewayError(NOT_FOUND, f"There is no endpoint {path[:200]!r}. There are: {known}.")
+        if exchange.method not in ("GET", "HEAD"):
+            raise _wrong_method(exchange.method, b"GET, HEAD")
+        self._authenticate(ctx)
+        assert ctx.key is not None
+        name = path[len(_MODELS_PATH) + 1 :].replace("%2F", "/")
+        if name:
+            body = openai.render_model(find_model(ctx.compiled, ctx.key, name).model.name)
+        else:
+            body = openai.render_models([m for m in ctx.compiled.models if ctx.key.allowed.get(m)])
+        ctx.status = 200
+        exchange.respond(200, [_JSON, (b"x-request-id", ctx.id.encode()), ctx.compiled.version_header], body)
+        self._accountant.count("models", "", "", "ok")
+
+
+def _wrong_method(method: str, allowed: bytes) -> GatewayError:
+    message = f"This endpoint does not answer {method[:32]}; it answers {allowed.decode()}."
+    return GatewayError(METHOD_NOT_ALLOWED, message, headers=((b"allow", allowed),))
+
+
+def _check_media_type(exchange: Exchange) -> None:
+    media_type = exchange.content_type
+    if media_type != b"application/json":
+        name = (media_type or b"").split(b";")[0].strip().lower()
+        if name != b"application/json":
+            shown = repr(name.decode("ascii", "replace")[:100]) if name else "none"
+            raise GatewayError(UNSUPPORTED_MEDIA_TYPE, f"content-type must be application/json; it is {shown}.")
+    if exchange.header(b"content-encoding") not in (None, b"identity"):
+        raise GatewayError(UNSUPPORTED_MEDIA_TYPE, "The body must come without content-encoding.")
+
+
+def _read_tags(ctx: Context) -> None:
+    tags = ctx.exchange.header(b"x-throughway-tags")
+    if tags is not None:
+        if len(tags) > MAX_TAGS_BYTES:
+            raise GatewayError(INVALID_VALUE, f"x-throughway-tags is longer than {MAX_TAGS_BYTES} bytes.", param="x-throughway-tags")
+        ctx.tags = tags.decode("utf-8", "replace")
+
+
+def _deadline_ns(exchange: Exchange) -> int:
+    """The deadline that the caller set; 0 where it set none."""
+    value = exchange.header(b"x-throughway-timeout-ms")
+    if value is None:
+        return 0
+    if not (value.isdigit() and 0 < int(value[:12]) <= MAX_TIMEOUT_MS):
+        message = f"x-throughway-timeout-ms must be a whole number of milliseconds from 1 to {MAX_TIMEOUT_MS}."
+        raise GatewayError(INVALID_VALUE, message, param="x-throughway-timeout-ms")
+    return exchange.received_ns + int(value) * 1_000_000
+
+
+def _error_headers(ctx: Context, error: GatewayError) -> list[tuple[bytes, bytes]]:
+    headers = [_JSON, (b"x-request-id", ctx.id.encode()), ctx.compiled.version_header, *error.headers]
+    if ctx.target is not None:
+        headers += ctx.target.response_headers
+        headers.append((b"x-throughway-attempts", b"%d" % ctx.attempts))
+    if error.retry_after_ms:
+        headers.append((b"retry-after", b"%d" % -(-error.retry_after_ms // 1_000)))
+        headers.append((b"retry-after-ms", b"%d" % error.retry_after_ms))
+    elif error.fault.retry and error.status == OVERLOADED.status:
+        headers.append((b"retry-after", b"1"))
+    return headers
+
+
+def _error_body(error: GatewayError) -> bytes:
+    return openai.render_error(error.fault, error.message, error.param, error.provider_code)
+
+

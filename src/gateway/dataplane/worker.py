@@ -1,0 +1,216 @@
+"""A worker: one process, one loop, one pipeline. Accepts, swaps snapshots, drains.
+
+Order at start: take the slot, load the snapshot, listen, report SERVING. Order at the end (SIGTERM): report DRAINING, so that
+/readyz fails; wait for the load balancer (`lame_duck_ms`); stop accepting; let what is under way finish, at most
+`drain_grace_ms`; account; exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from _fastpath.bucket import Table
+from _fastpath.edge import Edge
+from _fastpath.metrics import Registry
+from _fastpath.shm import NodeMemory
+from _fastpath.wheel import Wheel, now_ns
+from gateway.base import node as slots
+from gateway.base.node import Node
+from gateway.base.ports import RecordSpool, TokenCounter
+from gateway.base.snapshot import Snapshot, SnapshotError, decode
+from gateway.dataplane.compile import Pools, Resolve, compile_snapshot
+from gateway.dataplane.pipeline import Pipeline
+from gateway.phases.account import Accountant, RequestLog
+from gateway.phases.admit import Admission
+from gateway.phases.authenticate import Authenticator
+
+LOOP_LAG_US_BOUNDS = (100, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000)
+_CLOSE_S = 5.0
+
+
+class Log(RequestLog, Protocol):
+    """JSON logs."""
+
+    level: str
+
+    def event(self, level: str, event: str, **fields: object) -> None: ...
+    def close(self, timeout: float) -> bool: ...
+
+
+class Spool(RecordSpool, Protocol):
+    def close(self, timeout: float) -> bool: ...
+
+
+class Services(msgspec.Struct):
+    """What a worker is given by the composition root."""
+
+    node: Node
+    memory: NodeMemory
+    slot: int
+    pepper: bytes
+    listener: socket.socket
+    resolve: Resolve
+    log: Log
+    counter: TokenCounter
+    spool: Callable[[Registry], Spool]
+    """Made once the worker has its metrics, in which it counts what it drops."""
+    start_counter: Callable[[], object]
+    """Loads the vocabularies in the background, once the worker serves."""
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """The node's snapshot file. Raises OSError or SnapshotError."""
+    return decode(path.read_bytes())
+
+
+class Worker:
+    """See the module."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._memory = services.memory
+        self._slot = services.slot
+        self._node = services.node
+        self._log = services.log
+        self._generation = -1
+        self._stopping = asyncio.Event()
+
+    async def main(self) -> None:
+        services, memory, slot = self._services, self._memory, self._slot
+        memory.occupy(slot, os.getpid())
+        memory.set_gauge(slot, slots.G_ROLE, slots.ROLE_WORKER)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        registry = Registry(memory, slot)
+        spool = services.spool(registry)
+        self._wheel = Wheel(loop)
+        self._wheel.start()
+        self._pools = Pools(loop, self._wheel)
+        self._table = Table(memory, slot)
+        self._pipeline = Pipeline(
+            Authenticator(services.pepper), Accountant(registry, spool, services.log), services.log.event
+        )
+        self._loop_lag = registry.histogram("throughway_loop_lag_us", LOOP_LAG_US_BOUNDS)
+        self._swaps = registry.counter("throughway_snapshot_swaps_total")
+        self._swap_failures = registry.counter("throughway_snapshot_failures_total")
+        await self._load_snapshot()
+        self._edge = make_edge(loop, self._wheel, self._node, self._pipeline)
+        server = await loop.create_server(self._edge, sock=services.listener.dup(), backlog=4_096, ssl=server_tls(self._node))
+        heartbeat = asyncio.create_task(self._beat())
+        memory.set_state(slot, slots.SERVING)
+        self._log.event("info", "worker.serving", slot=slot, pid=os.getpid(), version=self._pipeline.version)
+        services.start_counter()
+        await self._stopping.wait()
+        await self._drain(server)
+        heartbeat.cancel()
+        for pool in self._pools.all():
+            pool.close()
+        self._wheel.close()
+        spool.close(_CLOSE_S)
+        self._log.event("info", "worker.stopped", slot=slot)
+        self._log.close(_CLOSE_S)
+
+    async def _drain(self, server: asyncio.AbstractServer) -> None:
+        self._memory.set_state(self._slot, slots.DRAINING)
+        self._log.event("info", "worker.draining", slot=self._slot, in_flight=self._edge.in_flight)
+        await asyncio.sleep(self._node.lame_duck_ms / 1_000)
+        server.close()
+        self._edge.drain()
+        deadline_ns = now_ns() + self._node.drain_grace_ms * 1_000_000
+        while (self._edge.in_flight or self._edge.connections) and now_ns() < deadline_ns:
+            await asyncio.sleep(0.01)
+        if self._edge.in_flight:
+            self._log.event("warning", "worker.grace_ended", slot=self._slot, cut=self._edge.in_flight)
+        self._edge.abort_all()
+        await asyncio.sleep(0)  # connection_lost, which accounts for what was cut, runs now
+        await asyncio.sleep(0)
+
+    # -- heartbeat
+
+    async def _beat(self) -> None:
+        memory, slot, edge = self._memory, self._slot, self._edge
+        interval_s = slots.HEARTBEAT_MS / 1_000
+        while True:
+            memory.beat(slot)
+            pools = self._pools.all()
+            for gauge, value in (
+                (slots.G_IN_FLIGHT, edge.in_flight),
+                (slots.G_CONNECTIONS, edge.connections),
+                (slots.G_BODY_BYTES, edge.body_bytes),
+                (slots.G_UPSTREAM_IDLE, sum(p.idle for p in pools)),
+                (slots.G_UPSTREAM_BUSY, sum(p.busy for p in pools)),
+            ):
+                memory.set_gauge(slot, gauge, value)
+            if memory.snapshot_generation != self._generation:
+                await self._reload()
+            before_ns = now_ns()
+            await asyncio.sleep(interval_s)
+            lag_us = max(0, now_ns() - before_ns - slots.HEARTBEAT_MS * 1_000_000) // 1_000
+            memory.set_gauge(slot, slots.G_LOOP_LAG_US, lag_us)
+            self._loop_lag.observe(lag_us)
+
+    # -- snapshots
+
+    async def _load_snapshot(self) -> None:
+        generation = self._memory.snapshot_generation
+        snapshot = await asyncio.to_thread(read_snapshot, self._node.snapshot_file)
+        admission = Admission(self._table, self._services.counter, {t.name: t for t in snapshot.teams})
+        compiled = compile_snapshot(snapshot, self._pools, self._services.resolve, admission)
+        self._pipeline.swap(compiled, admission)
+        self._pools.keep(snapshot.providers)
+        self._generation = generation
+        self._memory.set_gauge(self._slot, slots.G_GENERATION, generation)
+        self._swaps.add(1)
+
+    async def _reload(self) -> None:
+        """The node has a new snapshot. One that cannot be used is reported, and the last good one goes on serving."""
+        generation = self._memory.snapshot_generation
+        try:
+            await self._load_snapshot()
+        except (OSError, SnapshotError, ValueError, RuntimeError) as error:
+            self._generation = generation
+            self._swap_failures.add(1)
+            self._log.event("error", "worker.snapshot_refused", slot=self._slot, error=str(error))
+        else:
+            self._log.event("info", "worker.snapshot_swapped", slot=self._slot, version=self._pipeline.version)
+
+
+def make_edge(loop: asyncio.AbstractEventLoop, wheel: Wheel, node: Node, pipeline: Pipeline) -> Edge:
+    """The native edge in front of a pipeline, with the node's bounds."""
+    bounds, timeouts = node.bounds, node.timeouts
+    return Edge(
+        loop,
+        wheel,
+        pipeline.on_request,
+        pipeline.on_head,
+        pipeline.on_refusal,
+        head_bytes=bounds.head_bytes,
+        body_bytes=bounds.body_bytes,
+        all_bodies_bytes=bounds.all_bodies_bytes,
+        max_in_flight=bounds.in_flight,
+        max_connections=bounds.connections,
+        head_ms=timeouts.head_ms,
+        body_gap_ms=timeouts.body_gap_ms,
+        idle_ms=timeouts.idle_ms,
+        write_ms=timeouts.write_ms,
+    )
+
+
+def server_tls(node: Node) -> ssl.SSLContext | None:
+    """Raises OSError or ssl.SSLError for a bad certificate or key."""
+    if node.tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(node.tls.cert_file, node.tls.key_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

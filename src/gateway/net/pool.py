@@ -1,0 +1,207 @@
+"""Connections to one provider, kept alive and shared by the requests of a worker.
+
+Rules.
+- `take` is synchronous: an idle connection, or None; who must have one then waits, and is called when there is one.
+- The most recently used connection goes first, so that those which are not needed grow old and close.
+- Bounds: `max_connections` open or opening, MAX_WAITERS waiting; a waiter waits for `connect_ms` at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from _fastpath.upstream import UpstreamConnection
+from _fastpath.wheel import Timer, Wheel
+from gateway.base.context import PoolWaiter
+from gateway.base.errors import PROVIDER_BUSY, GatewayError
+
+MAX_WAITERS = 4_096
+IDLE_MS = 55_000
+"""Below the 60 s after which common servers and balancers close a silent connection."""
+
+Dial = Callable[[Callable[[], UpstreamConnection]], Awaitable[object]]
+"""Opens a connection with the given protocol factory; raises DialError."""
+
+
+class DialError(OSError):
+    """No connection could be made. `kind` is "connect" for a time-out, else "refused"."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+class _Waiting:
+    """A place in the queue."""
+
+    __slots__ = ("pool", "timer", "waiter")
+
+    def __init__(self, pool: UpstreamPool, waiter: PoolWaiter) -> None:
+        self.pool = pool
+        self.waiter: PoolWaiter | None = waiter
+        self.timer = Timer(self.expire)
+
+    def take(self) -> PoolWaiter | None:
+        """The waiter, once, if it still waits."""
+        waiter, self.waiter = self.waiter, None
+        self.pool.wheel.cancel(self.timer)
+        return None if waiter is None or waiter.cancelled else waiter
+
+    def expire(self) -> None:
+        waiter = self.take()
+        if waiter is not None:
+            waiter.on_unavailable("connect", "no connection came free in time")
+
+
+class UpstreamPool:
+    """See the module.
+
+    Args:
+        name: the provider's, for messages.
+        dial: opens one connection.
+        max_connections, warm_connections: of this worker.
+        connect_ms: bounds the wait for a connection, and is what `dial` keeps to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        wheel: Wheel,
+        dial: Dial,
+        *,
+        max_connections: int,
+        warm_connections: int,
+        connect_ms: int,
+    ) -> None:
+        self.name = name
+        self.wheel = wheel
+        self._loop = loop
+        self._dial = dial
+        self._max = max_connections
+        self._warm = warm_connections
+        self._connect_ms = connect_ms
+        self._idle: list[UpstreamConnection] = []
+        self._waiting: deque[_Waiting] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: set[UpstreamConnection] = set()
+        self._dialling = 0
+        self._closed = False
+        self.dialled = 0
+        self.dial_failures = 0
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def busy(self) -> int:
+        return len(self._open) - len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def take(self) -> UpstreamConnection | None:
+        """An idle connection that its peer has not closed, as far as can be known."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.idle and not connection.is_stale():
+                return connection
+            connection.close()
+        return None
+
+    def wait(self, waiter: PoolWaiter) -> None:
+        """Calls the waiter once: with a connection, or with why there is none.
+
+        Raises:
+            GatewayError: as many wait as may.
+        """
+        if len(self._waiting) >= MAX_WAITERS:
+            raise GatewayError(
+                PROVIDER_BUSY, f"Too many requests wait for a connection to {self.name!r}.", retry_after_ms=1_000
+            )
+        place = _Waiting(self, waiter)
+        self._waiting.append(place)
+        self.wheel.set(place.timer, self._connect_ms + 100)
+        if self._dialling < len(self._waiting):
+            self._open_one()
+
+    def warm(self) -> None:
+        """Opens connections until as many are idle as should be."""
+        for _ in range(self._warm - len(self._idle) - self._dialling):
+            self._open_one()
+
+    def close(self) -> None:
+        """No new connections; idle ones close now, busy ones when their response is complete."""
+        self._closed = True
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    # -- called by connections
+
+    def released(self, connection: UpstreamConnection) -> None:
+        """A response is complete: the connection goes to who waits longest, or rests."""
+        while self._waiting:
+            waiter = self._waiting.popleft().take()
+            if waiter is not None:
+                waiter.on_connection(connection)
+                return
+        if self._closed:
+            connection.close()
+            return
+        connection.rest(IDLE_MS)
+        self._idle.append(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """A connection is gone."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if self._waiting and self._dialling < len(self._waiting):
+            self._open_one()
+
+    # -- opening
+
+    def _open_one(self) -> None:
+        if self._closed or len(self._open) + self._dialling >= self._max:
+            return
+        self._dialling += 1
+        task = self._loop.create_task(self._open_connection())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open_connection(self) -> None:
+        made: list[UpstreamConnection] = []
+
+        def protocol() -> UpstreamConnection:
+            made.append(UpstreamConnection(self.wheel, self))
+            return made[-1]
+
+        try:
+            await self._dial(protocol)
+        except DialError as error:
+            self.dial_failures += 1
+            self._fail_one(error.kind, error.message)
+            return
+        finally:
+            self._dialling -= 1
+        self.dialled += 1
+        connection = made[-1]
+        if connection.idle:  # it may be lost already
+            self._open.add(connection)
+            self.released(connection)
+        else:
+            self._fail_one("closed", "the provider closed the connection at once")
+
+    def _fail_one(self, kind: str, message: str) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft().take()
+            if waiter is not None:
+                waiter.on_unavailable(kind, message)
+                return

@@ -1,0 +1,177 @@
+"""What a request used, cost and took: settled against its limits, counted, logged, and appended to the spool. Always runs."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from _fastpath.metrics import Cell, Registry
+from _fastpath.wheel import now_ns
+from gateway.base.context import Context, RouteMetrics, TargetEntry
+from gateway.base.ports import RecordSpool
+from gateway.base.usage import Usage, UsageRecord, cost_nano_usd
+
+_MS = 1_000
+_S = 1_000_000
+ADDED_US_BOUNDS = (25, 50, 75, 100, 150, 200, 300, 500, 1 * _MS, 2 * _MS, 5 * _MS, 10 * _MS, 50 * _MS, 250 * _MS, 1 * _S)
+PROVIDER_US_BOUNDS = tuple(10 * _MS << k for k in range(14))
+"""10 ms to 81.92 s, doubling: OpenTelemetry's advice for GenAI durations."""
+MAX_ERROR_CHARS = 300
+INTER_TOKEN_US_BOUNDS = (1 * _MS, 2 * _MS, 5 * _MS, 10 * _MS, 20 * _MS, 40 * _MS, 80 * _MS, 160 * _MS, 320 * _MS, 1 * _S, 5 * _S)
+
+
+class RequestLine(UsageRecord):
+    """The log's line of a request that failed: its record, and what went wrong, which no ledger keeps."""
+
+    error: str = ""
+
+
+class RequestLog(Protocol):
+    """Where the line of each request goes. Never blocks and never raises."""
+
+    def request(self, line: UsageRecord) -> None: ...
+
+
+class Accountant:
+    """Accounts for requests."""
+
+    def __init__(self, registry: Registry, spool: RecordSpool, log: RequestLog) -> None:
+        self._registry = registry
+        self._spool = spool
+        self._log = log
+        self._requests: dict[tuple[str, str, str, str], Cell] = {}
+        self.unpriced = registry.counter("throughway_unpriced_requests_total")
+        self.estimated = registry.counter("throughway_estimated_usage_total")
+
+    def route_metrics(self, ctx: Context, target: TargetEntry) -> RouteMetrics:
+        """The cells of the request's route, made at its first request."""
+        assert ctx.endpoint is not None and ctx.model is not None
+        key = (ctx.endpoint.name, ctx.model.model.name)
+        found = target.metrics.get(key)
+        if found is None:
+            found = target.metrics[key] = self._make(key[0], key[1], target.provider.name)
+        return found
+
+    def _make(self, endpoint: str, model: str, provider: str) -> RouteMetrics:
+        labels = {"endpoint": endpoint, "model": model, "provider": provider}
+        registry, metrics = self._registry, RouteMetrics()
+        metrics.requests = registry.counter("throughway_requests_total", {**labels, "code": "ok"})
+        metrics.input_tokens = registry.counter("throughway_input_tokens_total", labels)
+        metrics.output_tokens = registry.counter("throughway_output_tokens_total", labels)
+        metrics.cost_nano_usd = registry.counter("throughway_cost_nano_usd_total", labels)
+        metrics.added_us = registry.histogram("throughway_added_latency_us", ADDED_US_BOUNDS, labels)
+        metrics.provider_us = registry.histogram("throughway_provider_latency_us", PROVIDER_US_BOUNDS, labels)
+        metrics.first_token_us = registry.histogram("throughway_time_to_first_token_us", PROVIDER_US_BOUNDS, labels)
+        metrics.inter_token_us = registry.histogram("throughway_inter_token_us", INTER_TOKEN_US_BOUNDS, labels)
+        return metrics
+
+    def settle(self, ctx: Context) -> None:
+        """Prices what was used and replaces the reservation by it. Does nothing the second time."""
+        usage = ctx.usage
+        if usage is None:
+            usage = ctx.usage = Usage(ctx.prompt_tokens if ctx.connection is not None else 0, 0, estimated=True)
+        target = ctx.target
+        if target is not None:
+            if target.price is not None:
+                ctx.cost_nano_usd = cost_nano_usd(target.price, usage)
+            else:
+                ctx.unpriced = True
+        plan, ctx.plan = ctx.plan, None
+        if plan is not None:
+            plan.settle(ctx.reserved_tokens, usage.input + usage.output, ctx.reserved_nano_usd, ctx.cost_nano_usd)
+
+    def release(self, ctx: Context) -> None:
+        """Gives the reservation back: nothing of the request was served."""
+        plan, ctx.plan = ctx.plan, None
+        if plan is not None:
+            plan.cancel(ctx.reserved_tokens, ctx.reserved_nano_usd)
+
+    def finish(self, ctx: Context) -> None:
+        """Counts, logs and records the request, once."""
+        if ctx.accounted:
+            return
+        ctx.accounted = True
+        assert ctx.plan is None, "settle or release comes first"
+        duration_us = (now_ns() - ctx.received_ns) // 1_000
+        provider_us = ctx.provider_ns // 1_000
+        usage, target, metrics = ctx.usage, ctx.target, ctx.metrics
+        first_token_us = (ctx.first_token_ns - ctx.received_ns) // 1_000 if ctx.first_token_ns else 0
+        if metrics is not None:
+            if ctx.code:
+                self._count_refusal(ctx)
+            else:
+                metrics.requests.add(1)
+            metrics.added_us.observe(max(0, duration_us - provider_us))
+            metrics.provider_us.observe(provider_us)
+            if first_token_us:
+                metrics.first_token_us.observe(first_token_us)
+            if usage is not None:
+                metrics.input_tokens.add(usage.input)
+                metrics.output_tokens.add(usage.output)
+                metrics.cost_nano_usd.add(ctx.cost_nano_usd)
+                if usage.estimated:
+                    self.estimated.add(1)
+            if ctx.unpriced:
+                self.unpriced.add(1)
+        else:
+            self._count_refusal(ctx)
+        key, model, endpoint = ctx.key, ctx.model, ctx.endpoint
+        if usage is None:
+            usage = _NOTHING
+        record = UsageRecord(
+            ctx.id,
+            time.time_ns() // 1_000_000 - duration_us // 1_000,
+            key.key.id if key is not None else "",
+            key.team if key is not None else "",
+            endpoint.name if endpoint is not None else "",
+            model.model.name if model is not None else "",
+            target.provider.name if target is not None else "",
+            target.target.model if target is not None else "",
+            ctx.compiled.version,
+            ctx.status,
+            ctx.code,
+            ctx.reading is not None and ctx.reading.stream,
+            usage.input,
+            usage.output,
+            ctx.cost_nano_usd,
+            duration_us,
+            usage.cache_read,
+            usage.cache_write,
+            usage.reasoning,
+            usage.estimated,
+            ctx.unpriced,
+            first_token_us,
+            max(0, duration_us - provider_us),
+            ctx.attempts,
+            ctx.finish_reason,
+            ctx.trace_id,
+            ctx.tags,
+        )
+        if key is not None:
+            self._spool.append(record)
+        self._log.request(record if not ctx.error else _with_error(record, ctx.error))
+
+    def _count_refusal(self, ctx: Context) -> None:
+        self.count(
+            ctx.endpoint.name if ctx.endpoint is not None else "",
+            ctx.model.model.name if ctx.model is not None else "",
+            ctx.target.provider.name if ctx.target is not None else "",
+            ctx.code or "ok",
+        )
+
+    def count(self, endpoint: str, model: str, provider: str, code: str) -> None:
+        """Counts an answer. All labels come from the configuration and the catalogue, so their number is bounded."""
+        key = (endpoint, model, provider, code)
+        cell = self._requests.get(key)
+        if cell is None:
+            labels = {"endpoint": endpoint, "model": model, "provider": provider, "code": code}
+            cell = self._requests[key] = self._registry.counter("throughway_requests_total", labels)
+        cell.add(1)
+
+
+_NOTHING = Usage()
+
+
+def _with_error(record: UsageRecord, error: str) -> RequestLine:
+    fields = {name: getattr(record, name) for name in record.__struct_fields__}
+    return RequestLine(**fields, error=error[:MAX_ERROR_CHARS])

@@ -1,0 +1,194 @@
+"""Whether a request may go on: the model it names, and the limits of its key and team.
+
+What is reserved: one request; the prompt's tokens and those of the answer that the caller bounds itself (EXPECTED_OUTPUT where
+it does not); the price of the prompt and of the longest answer that the request admits. When the call ends the reservation is
+replaced by what was used.
+"""
+
+from __future__ import annotations
+
+import time
+
+from _fastpath.bucket import BUDGET, CONCURRENCY, REQUESTS, TABLE_FULL, Plan, Scope, Table
+from gateway.base.budget import period_at
+from gateway.base.context import Compiled, Context, KeyEntry, ModelEntry, Reading
+from gateway.base.errors import (
+    BUDGET_EXCEEDED,
+    MODEL_NOT_ALLOWED,
+    MODEL_NOT_FOUND,
+    OVERLOADED,
+    RATE_LIMIT_EXCEEDED,
+    REQUEST_TOO_LARGE,
+    GatewayError,
+)
+from gateway.base.ports import TokenCounter
+from gateway.base.snapshot import Budget, Limits, Price, Team
+from gateway.base.usage import Usage, cost_nano_usd
+
+EXPECTED_OUTPUT = 256
+_NO_LIMITS = Limits()
+
+
+def key_scope(key_id: str) -> bytes:
+    """The name of a key's limits, for ever."""
+    return b"key/" + key_id.encode()
+
+
+def team_scope(team: str) -> bytes:
+    """The name of a team's limits, for ever."""
+    return b"team/" + team.encode()
+
+
+class Admission:
+    """Admits requests against the node's table of limits."""
+
+    def __init__(self, table: Table, counter: TokenCounter, teams: dict[str, Team]) -> None:
+        self._table = table
+        self._counter = counter
+        self._teams = teams
+
+    def with_teams(self, teams: dict[str, Team]) -> Admission:
+        """The same for another snapshot."""
+        return Admission(self._table, self._counter, teams)
+
+    def compile(self, entry: KeyEntry) -> None:
+        """Makes the plan of a key for the budget periods of now."""
+        now_s = time.time()
+        entry.budget_ends_s = 1 << 62
+        key, team = entry.key, self._teams.get(entry.team)
+        scopes: list[Scope] = []
+        names: list[str] = []
+        for name, scope_id, limits, budget in (
+            (f"key {key.name!r}", key_scope(key.id), key.limits, key.budget),
+            (f"team {entry.team!r}", team_scope(entry.team), *((team.limits, team.budget) if team else (_NO_LIMITS, None))),
+        ):
+            if limits == _NO_LIMITS and budget is None:
+                continue
+            period, ends_s = 0, entry.budget_ends_s
+            if budget is not None:
+                period, _, ends_s = period_at(budget.per, now_s)
+            entry.budget_ends_s = min(entry.budget_ends_s, ends_s)
+            scopes.append(_scope(scope_id, limits, budget, period))
+            names.append(name)
+        entry.scope_names = names
+        entry.plan = self._table.plan(scopes) if scopes else None
+
+    def __call__(self, ctx: Context) -> None:
+        """Sets `ctx.model` and the reservation. Raises GatewayError (402, 403, 404, 429, 503)."""
+        reading, entry = ctx.reading, ctx.key
+        assert reading is not None and entry is not None
+        model = ctx.model = find_model(ctx.compiled, entry, reading.model)
+        ctx.prompt_tokens = prompt = self._count(reading, model.model.encoding)
+        if time.time() >= entry.budget_ends_s:
+            self.compile(entry)
+        plan = entry.plan
+        if plan is None:
+            return
+        bound = reading.max_output_tokens
+        tokens = prompt + (EXPECTED_OUTPUT if bound is None else bound) * reading.choices
+        limit = plan.tokens_left()[0]
+        if prompt <= limit < tokens:
+            tokens = limit  # the prompt fits: what the answer takes beyond is debited when it is known
+        nano_usd = 0
+        if model.price is not None:
+            longest = model.model.max_output_tokens if bound is None else bound
+            nano_usd = _worst_cost(model.price, prompt, longest * reading.choices)
+        refused = plan.admit(tokens, nano_usd)
+        if refused:
+            raise _refusal(entry, plan, refused, tokens)
+        ctx.plan = plan
+        ctx.reserved_tokens = tokens
+        ctx.reserved_nano_usd = nano_usd
+        ctx.limits_headers = _limits_headers(plan)
+
+    def _count(self, reading: Reading, encoding: str) -> int:
+        count = self._counter.count
+        total = reading.fixed_tokens
+        for text in reading.texts:
+            total += count(text, encoding)
+        return total
+
+
+def _scope(scope_id: bytes, limits: Limits, budget: Budget | None, period: int) -> Scope:
+    def of(value: int | None) -> int:
+        return -1 if value is None else value
+
+    return Scope(
+        scope_id,
+        of(limits.requests_per_minute),
+        of(limits.tokens_per_minute),
+        of(limits.concurrency),
+        -1 if budget is None else budget.nano_usd,
+        period,
+    )
+
+
+def find_model(compiled: Compiled, entry: KeyEntry, name: str) -> ModelEntry:
+    """The model of that name, if the key may use it. Raises GatewayError (403, 404)."""
+    model = compiled.models.get(name)
+    if model is None:
+        raise GatewayError(
+            MODEL_NOT_FOUND, f"There is no model {name[:200]!r}. GET /v1/models lists those that this key may use.", param="model"
+        )
+    if not entry.allowed.get(name, False):
+        raise GatewayError(MODEL_NOT_ALLOWED, f"This key may not use the model {name!r}.", param="model")
+    return model
+
+
+def _worst_cost(price: Price, prompt: int, output: int) -> int:
+    return cost_nano_usd(price, Usage(prompt, output))
+
+
+def _refusal(entry: KeyEntry, plan: Plan, refused: int, tokens: int) -> GatewayError:
+    if refused == TABLE_FULL:
+        return GatewayError(OVERLOADED, "The node's table of limits is full.", retry_after_ms=1_000)
+    scope = entry.scope_names[plan.refused_scope]
+    if refused == BUDGET:
+        return GatewayError(
+            BUDGET_EXCEEDED, f"The budget of {scope} for this period does not cover what this request may cost."
+        )
+    retry_after_ms = plan.retry_after_ms
+    if refused == CONCURRENCY:
+        limit, retry_after_ms = "concurrent requests", 1_000
+    elif refused == REQUESTS:
+        limit = "requests per minute"
+    elif retry_after_ms < 0:
+        message = f"The request asks for {tokens} tokens, more than the tokens per minute of {scope} ever admit."
+        return GatewayError(REQUEST_TOO_LARGE, message)
+    else:
+        limit = "tokens per minute"
+    return GatewayError(
+        RATE_LIMIT_EXCEEDED,
+        f"The limit of {limit} of {scope} is reached. Retry in {max(retry_after_ms, 1) / 1_000:.3g} s.",
+        retry_after_ms=max(retry_after_ms, 1),
+        headers=_limits_headers(plan),
+    )
+
+
+def _limits_headers(plan: Plan) -> tuple[tuple[bytes, bytes], ...]:
+    """As OpenAI's clients read them ("Rate limits in headers")."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    limit, left, reset_ms = plan.requests_left()
+    if limit >= 0:
+        headers = (
+            (b"x-ratelimit-limit-requests", b"%d" % limit),
+            (b"x-ratelimit-remaining-requests", b"%d" % left),
+            (b"x-ratelimit-reset-requests", _duration(reset_ms)),
+        )
+    limit, left, reset_ms = plan.tokens_left()
+    if limit >= 0:
+        headers += (
+            (b"x-ratelimit-limit-tokens", b"%d" % limit),
+            (b"x-ratelimit-remaining-tokens", b"%d" % left),
+            (b"x-ratelimit-reset-tokens", _duration(reset_ms)),
+        )
+    return headers
+
+
+def _duration(ms: int) -> bytes:
+    """ "120ms", "1.5s", "2m0s"."""
+    if ms < 1_000:
+        return b"%dms" % ms
+    if ms < 60_000:
+        return b"%gs" % (ms / 1_000)
+    return b"%dm%ds" % divmod(ms // 1_000, 60)

@@ -1,0 +1,443 @@
+"""The provider's answer, to the caller.
+
+Theory. A relay is the sink of one attempt. What it does depends on the answer:
+
+    respond   the whole body is at hand (or collected, up to COLLECT_BYTES): headers can tell what it cost
+    pass      a longer body that is no stream: its bytes go on as they come, and its tail is kept for the usage
+    stream    server-sent events: whole events go on as they come, past a scanner
+    fault     an error of the provider: its body is collected, bounded, and told in the catalogue's terms
+
+Rules.
+- Before anything of the answer has left, a fault that may be retried goes to `on_fault`, which may begin another attempt.
+- In a stream that has begun, a fault is an error event and then the end; in a body that has begun, a broken connection.
+- A stream is complete when its terminal was seen, and only then. What the provider does afterwards is no concern of the caller.
+- The provider is read no faster than the caller takes.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from _fastpath.http1 import ResponseHead
+from _fastpath.jsonscan import last_usage
+from _fastpath.sse import ChatScanner
+from _fastpath.wheel import now_ns
+from gateway.base.context import Context
+from gateway.base.errors import (
+    CLIENT_CLOSED,
+    DEADLINE_EXCEEDED,
+    PROVIDER_ERROR,
+    PROVIDER_PROTOCOL_ERROR,
+    PROVIDER_RATE_LIMITED,
+    PROVIDER_REJECTED,
+    PROVIDER_TIMEOUT,
+    STREAM_TRUNCATED,
+    Fault,
+    GatewayError,
+    Source,
+)
+from gateway.base.usage import Usage
+from gateway.codec.dialects import openai
+
+COLLECT_BYTES = 65_536
+TAIL_BYTES = 8_192
+MAX_RETRY_AFTER_MS = 3_600_000
+
+_EVENT_STREAM = b"text/event-stream"
+_CACHE_HEADER = (b"x-throughway-cache", b"bypass")
+_ATTEMPTS = tuple((b"x-throughway-attempts", b"%d" % n) for n in range(16))
+
+
+class Steps(Protocol):
+    """What a relay asks of the pipeline."""
+
+    def fault_of(self, kind: str) -> Fault: ...
+    def retry(self, ctx: Context, error: GatewayError) -> bool:
+        """Begins another attempt, if there is one to make."""
+
+    def refuse(self, ctx: Context, error: GatewayError) -> None:
+        """Answers with the error and accounts for the request."""
+
+    def cancel(self, ctx: Context) -> None:
+        """Drops the attempt under way."""
+
+    def release(self, ctx: Context) -> None:
+        """Gives the reservation back."""
+
+    def settle(self, ctx: Context) -> None:
+        """Prices `ctx.usage` and replaces the reservation by it; once."""
+
+    def finish(self, ctx: Context) -> None:
+        """Accounts for the request."""
+
+    def crash(self, ctx: Context, error: Exception) -> None:
+        """Ends the request after a fault of our own."""
+
+
+def response_headers(ctx: Context, content_type: bytes) -> list[tuple[bytes, bytes]]:
+    """What every answer of a provider carries."""
+    assert ctx.target is not None
+    return [
+        (b"content-type", content_type),
+        (b"x-request-id", ctx.id.encode()),
+        *ctx.target.response_headers,
+        _ATTEMPTS[ctx.attempts],
+        _CACHE_HEADER,
+        ctx.compiled.version_header,
+        *ctx.limits_headers,
+    ]
+
+
+class Relay:
+    """The sink of one attempt."""
+
+    __slots__ = ("_collected", "_head", "_mode", "_scanner", "_size", "_steps", "_tail", "ctx")
+
+    def __init__(self, ctx: Context, steps: Steps) -> None:
+        self.ctx = ctx
+        self._steps = steps
+        self._mode = _EXPECTING
+        self._collected: list[bytes] = []
+        self._size = 0
+        self._head: tuple[int, bytes, int, bytes | None] | None = None
+        self._tail = b""
+        self._scanner: ChatScanner | None = None
+
+    # -- what the connection reports
+
+    def on_response(self, head: ResponseHead, body: bytes) -> None:
+        status = head.status
+        self._note_provider_time()
+        if not 200 <= status < 300:
+            self._provider_fault(status, body, head.header(b"retry-after"))
+            return
+        content_type = head.header(b"content-type") or b"application/json"
+        if content_type.startswith(_EVENT_STREAM):
+            self._begin_stream(content_type)
+            self._stream(body, last=True)
+        else:
+            self._respond(status, content_type, body)
+
+    def on_head(self, head: ResponseHead, more: bool) -> None:
+        status = head.status
+        content_type = head.header(b"content-type") or b"application/json"
+        if 200 <= status < 300:
+            if head.header(b"content-encoding") not in (None, b"identity"):
+                self._fail(PROVIDER_PROTOCOL_ERROR, "It compressed its answer, which it was asked not to do.", drop=True)
+                return
+            if content_type.startswith(_EVENT_STREAM):
+                self._begin_stream(content_type)
+                if not more:
+                    self.ctx.exchange.flush()
+                return
+        self._head = (status, content_type, head.content_length, head.header(b"retry-after"))
+        self._mode = _COLLECTING
+        if 200 <= status < 300 and head.content_length > COLLECT_BYTES:
+            self._begin_passing()
+
+    def on_data(self, data: bytes, last: bool) -> None:
+        mode = self._mode
+        if last:
+            self._note_provider_time()
+        if mode == _STREAMING:
+            self._stream(data, last)
+        elif mode == _COLLECTING:
+            self._collect(data, last)
+        elif mode == _PASSING:
+            self._pass(data, last)
+
+    def on_error(self, kind: str, message: str) -> None:
+        if self._mode == _ENDED:
+            return
+        self._note_provider_time()
+        if kind == "total" and self._caller_set_the_deadline():
+            self._fail(DEADLINE_EXCEEDED, "The deadline that the request set has passed.")
+        elif kind == "protocol":
+            self._fail(PROVIDER_PROTOCOL_ERROR, f"Its answer breaks HTTP: {message}.")
+        elif kind == "truncated":
+            self._fail(STREAM_TRUNCATED, f"Its answer is incomplete: {message}.")
+        else:
+            self._fail(self._steps.fault_of(kind), f"It could not be reached: {message}.")
+
+    def on_crash(self, error: Exception) -> None:
+        self._mode = _ENDED
+        self._steps.crash(self.ctx, error)
+
+    # -- respond
+
+    def _respond(self, status: int, content_type: bytes, body: bytes) -> None:
+        ctx = self.ctx
+        found = openai.response_usage(body)
+        if found is None:
+            self._fail(PROVIDER_PROTOCOL_ERROR, "It answered with a success that is not JSON.")
+            return
+        self._mode = _ENDED
+        ctx.usage, ctx.finish_reason = found
+        self._steps.settle(ctx)
+        headers = response_headers(ctx, content_type)
+        headers.append((b"x-throughway-cost-usd", usd(ctx.cost_nano_usd)))
+        headers.append((b"x-throughway-overhead-us", b"%d" % overhead_us(ctx, now_ns())))
+        ctx.status = status
+        ctx.exchange.respond(status, headers, body)
+        self._steps.finish(ctx)
+
+    def _collect(self, data: bytes, last: bool) -> None:
+        head = self._head
+        assert head is not None
+        status, content_type, _, retry_after = head
+        self._collected.append(data)
+        self._size += len(data)
+        if last:
+            body = b"".join(self._collected)
+            if 200 <= status < 300:
+                self._respond(status, content_type, body)
+            else:
+                self._provider_fault(status, body, retry_after)
+        elif self._size > COLLECT_BYTES:
+            if 200 <= status < 300:
+                self._begin_passing()
+            else:
+                self._steps.cancel(self.ctx)
+                self._provider_fault(status, b"".join(self._collected)[:COLLECT_BYTES], retry_after)
+
+    # -- pass
+
+    def _begin_passing(self) -> None:
+        ctx = self.ctx
+        assert self._head is not None
+        status, content_type, length, _ = self._head
+        self._mode = _PASSING
+        ctx.status = status
+        ctx.exchange.start(status, response_headers(ctx, content_type), length)
+        collected, self._collected = b"".join(self._collected), []
+        if collected:
+            self._pass(collected, last=False)
+
+    def _pass(self, data: bytes, last: bool) -> None:
+        ctx = self.ctx
+        self._tail = (self._tail + data)[-TAIL_BYTES:] if len(data) < TAIL_BYTES else data[-TAIL_BYTES:]
+        if not last:
+            if not ctx.exchange.write(data):
+                self._hold()
+            return
+        self._mode = _ENDED
+        span = last_usage(self._tail)
+        ctx.usage = openai.usage_of(self._tail[span[0] : span[1]]) if span is not None else None
+        self._steps.settle(ctx)
+        ctx.exchange.end(data)
+        self._steps.finish(ctx)
+
+    # -- stream
+
+    def _begin_stream(self, content_type: bytes) -> None:
+        ctx = self.ctx
+        self._mode = _STREAMING
+        self._scanner = ChatScanner(ctx.hide_usage)
+        ctx.status = 200
+        headers = response_headers(ctx, content_type)
+        headers.append((b"cache-control", b"no-cache"))
+        headers.append((b"x-accel-buffering", b"no"))
+        ctx.exchange.start(200, headers)
+
+    def _stream(self, data: bytes, last: bool) -> None:
+        ctx, scanner = self.ctx, self._scanner
+        assert scanner is not None
+        before = scanner.content_events
+        out = scanner.feed(data)
+        if scanner.content_events != before:
+            self._note_tokens(scanner.content_events - before)
+        if last and not scanner.terminal:
+            out += scanner.finish()
+        if scanner.terminal:
+            self._end_stream(out)
+        elif last:
+            self._stream_ended_early(out)
+        elif out and not ctx.exchange.write(out):
+            self._hold()
+
+    def _end_stream(self, out: bytes) -> None:
+        ctx = self.ctx
+        self._mode = _ENDED
+        self._note_provider_time()
+        self._read_scanner()
+        self._steps.settle(ctx)
+        ctx.exchange.end(out)
+        self._steps.finish(ctx)
+
+    def _stream_ended_early(self, out: bytes) -> None:
+        """The provider's polite end came without the terminal."""
+        scanner = self._scanner
+        assert scanner is not None
+        if out:
+            self.ctx.exchange.write(out)
+        if scanner.error is not None:
+            # The provider has told its error in the stream, in the dialect: it has passed on.
+            self._note_fault(GatewayError(PROVIDER_ERROR, openai.provider_message(scanner.error).message))
+            self._conclude(b"")
+        else:
+            self._fail(STREAM_TRUNCATED, "Its stream ended without `[DONE]`: the answer is incomplete.")
+
+    def _read_scanner(self) -> None:
+        ctx, scanner = self.ctx, self._scanner
+        if scanner is None:
+            return
+        ctx.finish_reason = scanner.finish_reason or ""
+        if scanner.usage is not None:
+            ctx.usage = openai.usage_of(scanner.usage)
+        if ctx.usage is None:
+            ctx.usage = Usage(ctx.prompt_tokens, _estimated_output(scanner), estimated=True)
+
+    def _note_tokens(self, n: int) -> None:
+        ctx = self.ctx
+        at = now_ns()
+        if ctx.first_token_ns == 0:
+            ctx.first_token_ns = at
+        elif ctx.metrics is not None:
+            # Tokens that came together share the time since the last ones.
+            ctx.metrics.inter_token_us.observe_n((at - ctx.last_token_ns) // (1_000 * n), n)
+        ctx.last_token_ns = at
+
+    # -- backpressure, and the caller's leaving
+
+    def _hold(self) -> None:
+        connection = self.ctx.connection
+        if connection is not None:
+            connection.pause_reading()
+            self.ctx.exchange.on_drain = connection.resume_reading
+
+    def client_left(self) -> None:
+        """The caller has gone; what was produced is billed."""
+        if self._mode == _ENDED:
+            return
+        ctx = self.ctx
+        self._note_provider_time()
+        self._read_scanner()
+        self._mode = _ENDED
+        ctx.status = CLIENT_CLOSED.status
+        ctx.code = CLIENT_CLOSED.code
+        if ctx.connection is None:  # nothing had been sent
+            self._steps.release(ctx)
+        elif ctx.usage is None:
+            ctx.usage = Usage(ctx.prompt_tokens, 0, estimated=True)
+        self._steps.cancel(ctx)
+        self._steps.settle(ctx)
+        self._steps.finish(ctx)
+
+    # -- faults
+
+    def _provider_fault(self, status: int, body: bytes, retry_after: bytes | None) -> None:
+        told = openai.provider_message(body)
+        fault, shown = _classify(status)
+        message = told.message or f"HTTP status {status} without a message"
+        self._fail(
+            fault,
+            message,
+            status=shown,
+            param=told.param,
+            code=told.code,
+            retry_after_ms=_retry_after_ms(retry_after),
+        )
+
+    def _fail(
+        self,
+        fault: Fault,
+        message: str,
+        *,
+        status: int | None = None,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_ms: int = 0,
+        drop: bool = False,
+    ) -> None:
+        ctx = self.ctx
+        assert ctx.target is not None
+        if fault.source is Source.PROVIDER:
+            message = f"The provider {ctx.target.provider.name!r} failed: {message}"
+        error = GatewayError(
+            fault, message, status=status, param=param, retry_after_ms=retry_after_ms, provider_code=code
+        )
+        began = ctx.exchange.started
+        self._read_scanner()
+        self._mode = _ENDED
+        if drop:
+            self._steps.cancel(ctx)
+        ctx.connection = None
+        if not began:
+            if not (fault.retry and self._steps.retry(ctx, error)):
+                self._steps.refuse(ctx, error)
+            return
+        self._note_fault(error)
+        self._conclude(openai.render_error_event(fault, message, param) if self._scanner is not None else None)
+
+    def _conclude(self, event: bytes | None) -> None:
+        """Ends an answer that had begun and is not complete: with an event where it is a stream, else by breaking it off."""
+        ctx = self.ctx
+        self._read_scanner()
+        self._mode = _ENDED
+        if ctx.usage is None:
+            ctx.usage = Usage(ctx.prompt_tokens, 0, estimated=True)
+        self._steps.settle(ctx)
+        if event is None:
+            ctx.exchange.abort()
+        else:
+            ctx.exchange.end(event)
+        self._steps.finish(ctx)
+
+    def _note_fault(self, error: GatewayError) -> None:
+        self.ctx.code = error.fault.code
+        self.ctx.error = error.message
+
+    def _note_provider_time(self) -> None:
+        ctx = self.ctx
+        if ctx.sent_ns:
+            ctx.provider_ns += now_ns() - ctx.sent_ns
+            ctx.sent_ns = 0
+
+    def _caller_set_the_deadline(self) -> bool:
+        ctx = self.ctx
+        assert ctx.target is not None
+        return ctx.deadline_ns < ctx.received_ns + ctx.target.provider.timeouts.total_ms * 1_000_000
+
+
+_EXPECTING, _COLLECTING, _PASSING, _STREAMING, _ENDED = range(5)
+
+
+def _classify(status: int) -> tuple[Fault, int]:
+    """The fault and the status shown for a provider's error status.
+
+    Faults of the request keep their status; our credentials' refusal (401, 403) is no fault of the caller's key.
+    """
+    if status == 429:
+        return PROVIDER_RATE_LIMITED, 429
+    if status in (400, 404, 409, 410, 413, 415, 422):
+        return PROVIDER_REJECTED, status
+    if status in (408, 504):
+        return PROVIDER_TIMEOUT, 504
+    return PROVIDER_ERROR, 503 if status in (503, 529) else 502
+
+
+def _retry_after_ms(value: bytes | None) -> int:
+    """`retry-after` in seconds, bounded; a date is not honoured."""
+    try:
+        return min(max(0, int(float(value) * 1_000)), MAX_RETRY_AFTER_MS) if value else 0
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _estimated_output(scanner: ChatScanner) -> int:
+    """Providers send about a token an event; where they send more, four bytes are about one."""
+    return max(scanner.content_events, scanner.content_bytes // 4)
+
+
+def overhead_us(ctx: Context, at_ns: int) -> int:
+    """What the gateway itself has added so far."""
+    waited = now_ns() - ctx.sent_ns if ctx.sent_ns else 0
+    return max(0, at_ns - ctx.received_ns - ctx.provider_ns - waited) // 1_000
+
+
+def usd(nano_usd: int) -> bytes:
+    """nano-USD as decimal dollars, exactly: 1500000 is "0.0015"."""
+    whole, nano = divmod(nano_usd, 1_000_000_000)
+    if nano == 0:
+        return b"%d" % whole
+    return (b"%d.%09d" % (whole, nano)).rstrip(b"0")

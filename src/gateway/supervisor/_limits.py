@@ -1,0 +1,64 @@
+"""What the machine grants: how many workers it can feed, and how many file descriptors each may open."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+from gateway.supervisor import _platform
+
+FDS_PER_STREAM = 2
+"""The caller's socket and the provider's."""
+FDS_BESIDE = 64
+"""Of a process that relays nothing: listeners, logs, spool, shared memory, idle upstream connections being swapped."""
+
+
+def worker_count(requested: int | None = None, root: Path = Path("/")) -> int:
+    """How many workers to run: `requested`, else one a CPU that affinity and the cgroup's quota leave to us.
+
+    Args:
+        requested: at least 1, or None to decide here.
+        root: where `proc` and `sys` lie.
+
+    Raises:
+        ValueError: `requested` is below 1.
+    """
+    if requested is not None:
+        if requested < 1:
+            raise ValueError(f"{requested} workers were asked for; at least 1 is needed")
+        return requested
+    cpus = _platform.usable_cpus()
+    quota = _platform.cpu_quota(root)
+    return cpus if quota is None else min(cpus, quota)
+
+
+def check_file_limit(streams_per_worker: int) -> list[str]:
+    """Raises the limit of open files as far as it may go, for this process and its children to come.
+
+    Args:
+        streams_per_worker: how many callers' connections a worker may hold at once.
+
+    Returns:
+        One line for each thing that an operator should mend; empty where the limit suffices.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted, problems = plan_file_limit(soft, hard, streams_per_worker)
+    if wanted != soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return problems
+
+
+def plan_file_limit(soft: int, hard: int, streams: int) -> tuple[int, list[str]]:
+    """The soft limit to set, and what is wrong with it all the same."""
+    needed = FDS_PER_STREAM * streams + FDS_BESIDE
+    if hard == resource.RLIM_INFINITY:
+        # "Unlimited" as a soft limit is refused by macOS, and makes programs that walk all descriptors walk for ever.
+        return (soft if soft == resource.RLIM_INFINITY else max(soft, needed)), []
+    if needed <= hard:
+        return hard, []
+    fits = max(0, (hard - FDS_BESIDE) // FDS_PER_STREAM)
+    return hard, [
+        f"{streams} connections a worker need {needed} open files and the limit is {hard}: raise it "
+        f"(`LimitNOFILE={needed}` in systemd, `--ulimit nofile={needed}` for containers, `ulimit -Hn {needed}` in a "
+        f"root shell) or allow at most {fits} connections a worker"
+    ]

@@ -1,0 +1,68 @@
+"""One supervisor a state directory: a pid file with a lock that is held for life.
+
+The lock is the truth, the number in the file only names the holder: a supervisor that was killed leaves the number and
+no lock. The file is never removed, since a lock on a removed file keeps nobody out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gateway.supervisor._errors import StartError, StateDirInUseError
+
+
+class StateLock:
+    """Holds `state_dir` until `release`, or the end of the process. Take it before anything else there is touched.
+
+    Raises:
+        StateDirInUseError: another supervisor holds it.
+        StartError: the directory cannot be written.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.run_dir = state_dir / "run"
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            self._file = (self.run_dir / "supervisor.pid").open("a+")  # "w" would empty the holder's
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StartError(f"state_dir {state_dir} cannot be used: {reason}; mend it or name another") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = self._read() or "unknown"
+            self._file.close()
+            raise StateDirInUseError(
+                f"state_dir {state_dir} is in use by pid {holder}: stop that supervisor or name another state_dir"
+            ) from error
+        self._write(f"{os.getpid()}\n")
+
+    def _read(self) -> str:
+        self._file.seek(0)
+        return self._file.read().strip()
+
+    def _write(self, text: str) -> None:
+        self._file.truncate(0)
+        self._file.write(text)
+        self._file.flush()
+
+    def release(self) -> None:
+        """The supervisor ends: the file names nobody, and the directory is free."""
+        self._write("")
+        self.close()
+
+    def close(self) -> None:
+        """Closes this process's descriptor only: in a forked child the supervisor's lock stays as it is."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

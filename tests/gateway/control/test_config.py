@@ -1,0 +1,408 @@
+"""The configuration: every mistake with its place, what a good file compiles to, and where secrets never appear.
+
+Each file in config_cases/ is a configuration; beside it `.expected` has a line for each error and warning, as a user reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.base import snapshot as snapshots
+from gateway.base.errors import ConfigurationError, Problem
+from gateway.base.node import Address
+from gateway.base.snapshot import NANO_USD, Budget, Limits, Price
+from gateway.control.config import FileSource, SecretError, _yaml, describe, effective, load, resolve
+from gateway.control.config._compile import encoding_of
+from gateway.control.keys import KeyStore, key_hmac
+
+CASES = Path(__file__).parent / "config_cases"
+DOCS = Path(__file__).parents[3] / "docs"
+
+CANARY = "canary0secret0never0shown"
+PEPPER = "p" * 32
+ENVIRON = {
+    "OPENAI_API_KEY": f"sk-{CANARY}",
+    "SEARCH_KEY": f"search-{CANARY}",
+    "SEARCH_KEY_AGAIN": f"search-{CANARY}",
+    "OTHER_KEY": f"other-{CANARY}",
+    "SHORT_KEY": "canary",
+    "EMPTY": " ",
+    "TWO_WORDS": f"{CANARY} {CANARY}",
+    "DATABASE_URL": f"postgresql://u:{CANARY}@db/throughway",
+    "THROUGHWAY_ADMIN_TOKEN": f"admin-{CANARY}",
+    "THROUGHWAY_REDIS_URL": f"redis://:{CANARY}@redis/0",
+    "THROUGHWAY_DATABASE_URL": f"postgresql://u:{CANARY}@db/throughway",
+    "PEPPER": PEPPER,
+}
+
+EXAMPLE = """\
+listen: 127.0.0.1:8080
+ops: 127.0.0.1:8082
+admin: {listen: 127.0.0.1:8081, token: env:THROUGHWAY_ADMIN_TOKEN}
+redis: env:THROUGHWAY_REDIS_URL           # optional
+database: env:THROUGHWAY_DATABASE_URL     # optional; default SQLite in state_dir
+state_dir: ./state
+pepper: env:PEPPER
+providers:
+  openai: {kind: openai, base_url: https://api.openai.com/v1, api_key: env:OPENAI_API_KEY}
+  local: {kind: openai, base_url: http://127.0.0.1:9000/v1/}
+models:
+  gpt-4o-mini:                            # the name that applications use
+    targets:
+      - {provider: openai, model: gpt-4o-mini, weight: 1}
+    fallbacks: [other-model]
+  other-model: {targets: [{provider: local}]}
+teams:
+  search: {limits: {requests_per_minute: 6000}, budget: {usd: 500, per: month}}
+keys:
+  - name: search-prod
+    key: env:SEARCH_KEY
+    team: search
+    models: ["gpt-*"]
+    limits: {requests_per_minute: 600, tokens_per_minute: 100000, concurrency: 50}
+    budget: {usd: 10.000000001, per: day}
+    expires: 2099-12-31
+"""
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(EXAMPLE)
+    return file
+
+
+def findings(file: Path) -> list[str]:
+    """Errors and warnings of a file, a line each, without the directory it lies in."""
+    try:
+        lines = [f"warning: {problem}" for problem in load(file, ENVIRON).warnings]
+    except ConfigurationError as error:
+        lines = [str(problem) for problem in error.problems]
+    return [line.replace(f"{file.parent}/", "") for line in lines]
+
+
+# -- mistakes
+
+
+@pytest.mark.parametrize("case", sorted(CASES.glob("*.yaml")), ids=lambda case: case.stem)
+def test_each_mistake_is_reported_with_its_place(case: Path) -> None:
+    expected = case.with_suffix(".expected").read_text().splitlines()
+    assert findings(case) == expected
+
+
+@pytest.mark.parametrize("case", sorted(CASES.glob("*.yaml")), ids=lambda case: case.stem)
+def test_mistakes_come_in_the_order_of_the_file_and_hold_no_secret(case: Path) -> None:
+    try:
+        problems = load(case, ENVIRON).warnings
+    except ConfigurationError as error:
+        problems = error.problems
+        assert all(problem.file == str(case) for problem in problems)
+    places = [(problem.line, problem.column) for problem in problems]
+    assert places == sorted(places)
+    assert "canary" not in "\n".join(map(str, problems)).lower()
+
+
+def test_a_missing_file_a_directory_and_bytes_that_are_no_text_are_problems(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"listen: 8080 # caf\xe9\n")
+    (tmp_path / "large.yaml").write_bytes(b"#" * (_yaml.MAX_BYTES + 1))
+    assert findings(tmp_path / "absent.yaml") == ["absent.yaml: cannot be read: no such file or directory"]
+    assert findings(tmp_path / "latin.yaml") == ["latin.yaml: is not UTF-8: byte 18 is wrong"]
+    assert findings(tmp_path / "large.yaml") == ["large.yaml: is larger than 16,777,216 bytes"]
+    assert "cannot be read: is a directory" in findings(tmp_path)[0]
+
+
+def test_too_many_values_are_refused_where_the_bound_is_passed(tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text("keys:\n" + "- a\n" * _yaml.MAX_NODES)
+    assert findings(tmp_path / "g.yaml") == [f"g.yaml:{_yaml.MAX_NODES - 1}:3: not read further: more"] or (
+        "more than 200,000 values" in findings(tmp_path / "g.yaml")[0]
+    )
+
+
+# -- what a good file compiles to
+
+
+def test_the_designs_example_compiles_to_its_node_and_snapshot(example: Path) -> None:
+    loaded = load(example, ENVIRON)
+    node, snapshot = loaded.node, loaded.snapshot
+    assert (node.listen, node.ops) == (Address(port=8080), Address(port=8082))
+    assert node.admin is not None and node.admin.token == ENVIRON["THROUGHWAY_ADMIN_TOKEN"]
+    assert node.state_dir == example.parent / "state"
+    assert (loaded.workers, loaded.pepper) == (None, PEPPER.encode())
+    openai, local = snapshot.providers
+    assert (openai.api_key, local.api_key, local.base_url) == ("env:OPENAI_API_KEY", None, "http://127.0.0.1:9000/v1")
+    mini, other = snapshot.models
+    assert mini.fallbacks == ("other-model",) and mini.encoding == "o200k_base"
+    price = mini.targets[0].price
+    assert price is not None and price.input > 0 and price.source == "genai-prices/openai/gpt-4o-mini"
+    assert other.targets[0].price == Price(0, 0, source="local") and other.targets[0].model == "other-model"
+    assert snapshot.teams[0].budget == Budget(500 * NANO_USD, "month")
+    (key,) = snapshot.keys
+    assert (key.id, key.name, key.team, key.models) == ("cfg-search-prod", "search-prod", "search", ("gpt-*",))
+    assert key.hmac == key_hmac(PEPPER.encode(), ENVIRON["SEARCH_KEY"])
+    assert key.limits == Limits(600, 100_000, 50)
+    assert key.budget == Budget(10 * NANO_USD + 1, "day")
+    assert key.expires_at_s == 4_102_444_800  # 2100-01-01T00:00:00Z: the day itself counts
+    assert snapshots.decode(snapshots.encode(snapshot)) == snapshot
+
+
+def test_an_empty_file_is_the_defaults_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text("")
+    loaded = load(tmp_path / "g.yaml", {})
+    assert loaded.node.listen == Address(port=8080)
+    assert [problem.message for problem in loaded.warnings] == [
+        "defines no models: every request will be answered 404"
+    ]
+
+
+LISTENERS = [
+    ("8080", Address("127.0.0.1", 8080)),
+    ("127.0.0.1:8080", Address("127.0.0.1", 8080)),
+    ("0.0.0.0:0", Address("0.0.0.0", 0)),
+    ('"[::1]:8080"', Address("::1", 8080)),
+    ("localhost:80", Address("localhost", 80)),
+    ("unix:/run/t.sock", Address("", 0, "/run/t.sock")),
+]
+
+
+@pytest.mark.parametrize(("text", "address"), LISTENERS)
+def test_listeners_are_read_without_quotes(tmp_path: Path, text: str, address: Address) -> None:
+    (tmp_path / "g.yaml").write_text(f"listen: {text}\n")
+    assert load(tmp_path / "g.yaml", {}).node.listen == address
+
+
+def test_the_same_input_gives_the_same_version(example: Path) -> None:
+    first = load(example, ENVIRON).snapshot
+    assert load(example, dict(reversed(ENVIRON.items()))).snapshot == first
+    example.write_text(EXAMPLE.replace("weight: 1", "weight: 2"))
+    assert load(example, ENVIRON).snapshot.version != first.version
+
+
+@pytest.mark.parametrize(
+    ("model", "encoding"),
+    [
+        ("gpt-4o-2024-08-06", "o200k_base"),
+        ("gpt-4.1-nano", "o200k_base"),
+        ("gpt-4-turbo", "cl100k_base"),
+        ("gpt-3.5-turbo", "cl100k_base"),
+        ("text-embedding-3-small", "cl100k_base"),
+        ("openai/gpt-oss-120b", "o200k_harmony"),
+        ("o3-mini", "o200k_base"),
+        ("gpt-5", "o200k_base"),
+        ("chatgpt-4o-latest", "o200k_base"),
+        ("llama", "o200k_base"),
+    ],
+)
+def test_the_vocabulary_follows_the_models_name(model: str, encoding: str) -> None:
+    assert encoding_of(model) == encoding
+
+
+# -- secrets
+
+
+def test_secrets_appear_in_no_output(example: Path) -> None:
+    loaded = load(example, ENVIRON)
+    shown = effective(example, ENVIRON)
+    outputs = [snapshots.encode(loaded.snapshot).decode(), repr(loaded), repr(loaded.node), shown, str(loaded.warnings)]
+    for output in outputs:
+        assert CANARY not in output and PEPPER not in output
+    assert "key: env:SEARCH_KEY" in shown and "api_key: env:OPENAI_API_KEY" in shown
+
+
+def test_what_is_effective_is_itself_a_configuration_with_the_same_snapshot(example: Path, tmp_path: Path) -> None:
+    shown = effective(example, ENVIRON)
+    again = tmp_path / "again.yaml"
+    again.write_text(shown)
+    assert effective(again, ENVIRON) == shown
+    assert load(again, ENVIRON).node == load(example, ENVIRON).node
+
+
+def test_a_servers_url_with_a_password_is_masked(tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text(f"redis: redis://:{CANARY}@h/0\n")
+    assert "redis: \"***\"\n" in effective(tmp_path / "g.yaml", {})
+
+
+def test_a_secret_of_a_file_is_stripped_and_its_reference_absolute(tmp_path: Path) -> None:
+    (tmp_path / "key.txt").write_text("file-secret-of-a-provider\n")
+    (tmp_path / "g.yaml").write_text(
+        "providers:\n  p: {kind: openai, base_url: http://localhost/v1, api_key: file:key.txt}\n"
+    )
+    (provider,) = load(tmp_path / "g.yaml", {}).snapshot.providers
+    assert provider.api_key == f"file:{tmp_path}/key.txt"
+    assert resolve(provider.api_key, {}) == "file-secret-of-a-provider"
+    with pytest.raises(SecretError, match="env:NAME or file:PATH"):
+        resolve("literal", {})
+
+
+# -- the pepper
+
+
+def test_a_check_writes_nothing_and_serving_makes_the_pepper_once(example: Path) -> None:
+    example.write_text(EXAMPLE.replace("pepper: env:PEPPER\n", ""))
+    checked = load(example, ENVIRON)
+    assert checked.pepper is None and not (example.parent / "state").exists()
+    served = load(example, ENVIRON, create=True)
+    file = served.node.pepper_file
+    assert served.pepper == file.read_bytes().strip() and len(served.pepper) == 64
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in file.parent.iterdir()] == ["pepper"]
+    again = load(example, ENVIRON)
+    assert (again.pepper, again.snapshot) == (served.pepper, served.snapshot)
+
+
+def test_a_pepper_that_was_cut_is_a_problem(example: Path) -> None:
+    example.write_text(EXAMPLE.replace("pepper: env:PEPPER\n", ""))
+    (example.parent / "state").mkdir()
+    (example.parent / "state" / "pepper").write_text("short")
+    with pytest.raises(ConfigurationError, match="holds no pepper"):
+        load(example, ENVIRON, create=True)
+
+
+# -- the store of keys
+
+
+def test_live_keys_of_the_store_join_the_snapshot(example: Path) -> None:
+    store = KeyStore(load(example, ENVIRON).node.keys_file)
+    kept, _ = store.create("stored", pepper=PEPPER.encode(), team="search")
+    store.create("gone", pepper=PEPPER.encode())
+    store.revoke("gone")
+    assert load(example, ENVIRON).snapshot.keys[1:] == (kept.key,)
+
+
+def test_keys_of_file_and_store_collide_in_name_and_team(example: Path) -> None:
+    store = KeyStore(load(example, ENVIRON).node.keys_file)
+    store.create("search-prod", pepper=PEPPER.encode(), team="gone", models=("none-*",))
+    lines = findings(example)
+    assert lines[0] == 'state/keys.json: search-prod: no team is named "gone"; define it, or `throughway keys revoke search-prod`'
+    assert lines[1].startswith("gateway.yaml:20:11: keys[0].name: a key of state/keys.json is named")
+
+
+def test_a_stored_keys_secret_in_the_file_is_a_problem(example: Path) -> None:
+    store = KeyStore(load(example, ENVIRON).node.keys_file)
+    _, secret = store.create("stored", pepper=PEPPER.encode())
+    with pytest.raises(ConfigurationError, match='keys\\[0\\].key: has the same secret as the stored key "stored"') as caught:
+        load(example, ENVIRON | {"SEARCH_KEY": secret})
+    assert secret not in str(caught.value)
+
+
+def test_another_pepper_than_the_stores_is_a_problem(example: Path) -> None:
+    store = KeyStore(load(example, ENVIRON).node.keys_file)
+    store.create("stored", pepper=b"another")
+    with pytest.raises(ConfigurationError, match="made under another pepper"):
+        load(example, ENVIRON)
+
+
+# -- the source
+
+
+def test_the_source_sees_what_it_read_change_and_nothing_else(example: Path) -> None:
+    source = FileSource(example, ENVIRON)
+    assert source.changed()
+    first = source.load()
+    assert not source.changed()
+    (example.parent / "unrelated").write_text("")
+    assert not source.changed()
+    replacement = example.with_suffix(".new")
+    replacement.write_text(EXAMPLE.replace("weight: 1", "weight: 2"))
+    replacement.replace(example)  # as editors do
+    assert source.changed()
+    assert source.load() != first and not source.changed()
+    KeyStore(load(example, ENVIRON).node.keys_file).create("new", pepper=PEPPER.encode())
+    assert source.changed()
+    assert [key.name for key in source.load().keys] == ["search-prod", "new"]
+
+
+def test_a_broken_file_is_tried_once_and_the_last_good_one_stays(example: Path) -> None:
+    source = FileSource(example, ENVIRON)
+    source.load()
+    good = source.loaded
+    example.unlink()
+    assert source.changed()
+    with pytest.raises(ConfigurationError):
+        source.load()
+    assert source.loaded is good and not source.changed()
+    example.write_text(EXAMPLE)
+    assert source.changed() and source.load() == good.snapshot if good else False
+
+
+def test_a_secret_file_is_watched(tmp_path: Path) -> None:
+    (tmp_path / "k").write_text("a-secret-of-a-key-1")
+    (tmp_path / "g.yaml").write_text("keys:\n  - {name: a, key: file:k}\n")
+    source = FileSource(tmp_path / "g.yaml", {})
+    before = source.load()
+    (tmp_path / "k").write_text("another-secret-of-a-key")
+    assert source.changed() and source.load().keys != before.keys
+
+
+def test_settings_of_the_node_that_change_wait_for_the_next_start(example: Path) -> None:
+    source = FileSource(example, ENVIRON)
+    source.load()
+    example.write_text(EXAMPLE.replace("127.0.0.1:8080", "127.0.0.1:9999") + "workers: 3\n")
+    source.load()
+    assert source.loaded is not None and source.loaded.node.listen == Address(port=8080)
+    restart = [problem.key for problem in source.loaded.warnings if "next start" in problem.message]
+    assert restart == ["listen", "workers"]
+
+
+# -- any text at all
+
+LINES = EXAMPLE.splitlines(keepends=True)
+NOISE = st.sampled_from(list("{}[]:,-*&!|>'\"#%@`\t\n \\?~0é\x00\ud7ff") + ["<<", "- ", ": ", "null", "1e9", "env:", "&a", "*a"])
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> str:
+    text = EXAMPLE
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(text)))
+        cut = draw(st.integers(0, 12))
+        text = text[:at] + draw(NOISE | st.just("") | st.sampled_from(LINES)) + text[at + cut :]
+    return text
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=mutated())
+def test_a_mutated_file_loads_or_raises_configuration_error(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.getbasetemp() / "mutated.yaml"
+    file.write_text(text)
+    try:
+        loaded = load(file, ENVIRON)
+    except ConfigurationError as error:
+        assert error.problems
+        assert CANARY not in str(error)
+    else:
+        assert load(file, ENVIRON).snapshot == loaded.snapshot
+        assert CANARY not in effective(file, ENVIRON)
+
+
+# -- documentation and start-up
+
+
+def test_the_documentation_is_generated_from_the_schema() -> None:
+    assert (DOCS / "configuration.md").read_text() == describe.markdown()
+    assert (DOCS / "gateway.schema.json").read_text() == describe.json_schema()
+
+
+def test_every_option_is_described() -> None:
+    text = describe.markdown()
+    options = list(describe.options())
+    assert "providers.NAME.timeouts.gap_ms" in options and "keys[].budget.per" in options
+    assert all(f"| `{option.rpartition('.')[2].removesuffix('[]')}` |" in text for option in options)
+
+
+def test_reading_a_file_without_public_prices_does_not_import_them() -> None:
+    code = "import sys, gateway.control.config; sys.exit('genai_prices' in sys.modules or 'difflib' in sys.modules)"
+    source = str(Path(__file__).parents[3] / "src")
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": source}, check=False).returncode == 0
+
+
+def test_problems_are_values_that_a_console_can_show() -> None:
+    problem = Problem("g.yaml", 1, 2, "a.b", "is wrong")
+    assert msgspec.json.decode(msgspec.json.encode(problem), type=Problem) == problem
