@@ -11,7 +11,7 @@ Rules.
   shares the fate of the event that it ends.
 - An event is oversized by its own length, not by how much of it came at once.
 - The look at a payload skips what it does not ask for and resolves no escapes, so a key that is spelt with one is not
-  seen. It believes nothing of a payload whose object does not close.
+  seen. It believes nothing of a payload that is not one object, from its first brace to its last.
 """
 
 cimport cython
@@ -331,7 +331,7 @@ cdef bint look_at_choices(Walk* walk, Look* look) noexcept nogil:
 
 
 cdef bint look_at_payload(const uint8_t* payload, Py_ssize_t size, Look* look) noexcept nogil:
-    """Whether the payload is an object that closes; if not, `look` says nothing."""
+    """Whether the payload is one object that closes; if not, `look` says nothing."""
     cdef Walk walk
     cdef bint well
     cdef int more
@@ -344,7 +344,8 @@ cdef bint look_at_payload(const uint8_t* payload, Py_ssize_t size, Look* look) n
     while True:
         more = next_member(&walk)
         if more <= 0:
-            return more == 0
+            next_byte(&walk)
+            return more == 0 and walk.at == walk.end
         if key_is(&walk, b"choices", 7):
             well = look_at_choices(&walk, look)
         elif key_is(&walk, b"model", 5):

@@ -399,11 +399,9 @@ def test_utf8_is_judged_as_the_standard_library_does(raw: bytes) -> None:
 
 def test_utf8_is_judged_right_for_every_lead_and_second_byte() -> None:
     for lead in range(0x80, 0x100):
-        for second in range(0x7E, 0x102):
+        for second in range(0x7E, 0x100):
             for tail in (b"", b"\x80", b"\x80\x80", b"\x80\x80\x80"):
-                inside = bytes([lead, second & 0xFF]) + tail
-                if second & 0xFF < 0x20:
-                    continue
+                inside = bytes([lead, second]) + tail
                 error = refusal(b'{"a":"%s"}' % inside)
                 assert (error is not None) == (utf8_fault(inside) is not None)
 

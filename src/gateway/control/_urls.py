@@ -7,12 +7,13 @@ password.
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv6Address, ip_address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from urllib.parse import SplitResult, unquote, urlsplit
 
 _HOST = re.compile(
     r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?\Z"
 )
+_ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0[xX][0-9A-Fa-f]*)\.?\Z")
 _CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+\Z")
 _ESCAPES = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -87,7 +88,7 @@ def listen_host(host: str) -> str:
     """
     if host.startswith("[") and host.endswith("]"):
         return _ipv6(host[1:-1])
-    if not _HOST.match(host) or len(host) > 253:
+    if not _is_host(host):
         raise ValueError(
             'its host is neither an IP address nor a name; an IPv6 address stands in brackets and quotes: "[::1]:8080"'
         )
@@ -120,7 +121,7 @@ def _check_host(parts: SplitResult) -> None:
         raise ValueError("names no host")
     if ":" in host:
         _ipv6(host)
-    elif not _HOST.match(host) or len(host) > 253:
+    elif not _is_host(host):
         raise ValueError("its host is neither a name nor an IP address")
 
 
@@ -130,6 +131,24 @@ def _check_socket(parts: SplitResult) -> None:
         raise ValueError(
             "names no socket; its absolute path stands percent-encoded in the host's place: http+unix://%2Frun%2Fllm.sock/v1"
         )
+
+
+def _is_host(host: str) -> bool:
+    """Whether it is a name (RFC 1123, with the underscores of container networks) or an IPv4 address of four decimals.
+
+    A name whose last label is a number is an IPv4 address to some readers (`127.1`, `0x7f000001`) and none to others.
+    """
+    if _ENDS_IN_NUMBER.search(host):
+        return _is_ipv4(host)
+    return len(host) <= 253 and _HOST.match(host) is not None
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        IPv4Address(host)
+    except AddressValueError:
+        return False
+    return True
 
 
 def _ipv6(text: str) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import hmac
 import os
-import secrets
 import string
 import time
 import zlib
@@ -65,8 +64,8 @@ def key_hmac(pepper: bytes, secret: str) -> str:
 
 def new_secret() -> tuple[str, str]:
     """A new key: its id, and the whole of it."""
-    key_id = "".join(secrets.choice(_BASE32) for _ in range(_ID_DIGITS))
-    body = f"{PREFIX}_{key_id}_" + "".join(secrets.choice(_BASE62) for _ in range(_SECRET_DIGITS))
+    key_id = _random_digits(_BASE32, _ID_DIGITS)
+    body = f"{PREFIX}_{key_id}_" + _random_digits(_BASE62, _SECRET_DIGITS)
     return key_id, body + _checksum(body)
 
 
@@ -231,6 +230,15 @@ class KeyStore:
 
 
 _decoder = msgspec.json.Decoder(_File)
+
+
+def _random_digits(alphabet: str, count: int) -> str:
+    """Digits of the system's randomness, all equally likely: bytes past the last whole multiple are dropped."""
+    usable = 256 - 256 % len(alphabet)
+    digits = ""
+    while len(digits) < count:
+        digits += "".join(alphabet[byte % len(alphabet)] for byte in os.urandom(count) if byte < usable)
+    return digits[:count]
 
 
 def _checksum(text: str) -> str:

@@ -1,6 +1,7 @@
 """The configuration: every mistake with its place, what a good file compiles to, and where secrets never appear.
 
-Each file in config_cases/ is a configuration; beside it `.expected` has a line for each error and warning, as a user reads them.
+Each file in config_cases/ is a configuration. Beside it, `.expected` has a line for each error and warning, as a user
+reads them.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def findings(file: Path) -> list[str]:
         lines = [f"warning: {problem}" for problem in load(file, ENVIRON).warnings]
     except ConfigurationError as error:
         lines = [str(problem) for problem in error.problems]
-    return [line.replace(f"{file.parent}/", "") for line in lines]
+    return [line.replace(f"{file.parent}/", "").replace(str(file.parent), "DIRECTORY") for line in lines]
 
 
 # -- mistakes
@@ -121,9 +122,10 @@ def test_a_missing_file_a_directory_and_bytes_that_are_no_text_are_problems(tmp_
 
 def test_too_many_values_are_refused_where_the_bound_is_passed(tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text("keys:\n" + "- a\n" * _yaml.MAX_NODES)
-    assert findings(tmp_path / "g.yaml") == [f"g.yaml:{_yaml.MAX_NODES - 1}:3: not read further: more"] or (
-        "more than 200,000 values" in findings(tmp_path / "g.yaml")[0]
-    )
+    # the mapping, its key and the list stand before the items, the first of which is on line 2
+    assert findings(tmp_path / "g.yaml") == [
+        f"g.yaml:{_yaml.MAX_NODES - 1}:3: more than 200,000 values, aliases expanded"
+    ]
 
 
 # -- what a good file compiles to
@@ -157,9 +159,7 @@ def test_an_empty_file_is_the_defaults_with_a_warning(tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text("")
     loaded = load(tmp_path / "g.yaml", {})
     assert loaded.node.listen == Address(port=8080)
-    assert [problem.message for problem in loaded.warnings] == [
-        "defines no models: every request will be answered 404"
-    ]
+    assert [problem.message for problem in loaded.warnings] == ["defines no models: every request will be answered 404"]
 
 
 LISTENERS = [
@@ -226,7 +226,7 @@ def test_what_is_effective_is_itself_a_configuration_with_the_same_snapshot(exam
 
 def test_a_servers_url_with_a_password_is_masked(tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text(f"redis: redis://:{CANARY}@h/0\n")
-    assert "redis: \"***\"\n" in effective(tmp_path / "g.yaml", {})
+    assert 'redis: "***"\n' in effective(tmp_path / "g.yaml", {})
 
 
 def test_a_secret_of_a_file_is_stripped_and_its_reference_absolute(tmp_path: Path) -> None:
@@ -280,14 +280,19 @@ def test_keys_of_file_and_store_collide_in_name_and_team(example: Path) -> None:
     store = KeyStore(load(example, ENVIRON).node.keys_file)
     store.create("search-prod", pepper=PEPPER.encode(), team="gone", models=("none-*",))
     lines = findings(example)
-    assert lines[0] == 'state/keys.json: search-prod: no team is named "gone"; define it, or `throughway keys revoke search-prod`'
+    assert (
+        lines[0]
+        == 'state/keys.json: search-prod: no team is named "gone"; define it, or `throughway keys revoke search-prod`'
+    )
     assert lines[1].startswith("gateway.yaml:20:11: keys[0].name: a key of state/keys.json is named")
 
 
 def test_a_stored_keys_secret_in_the_file_is_a_problem(example: Path) -> None:
     store = KeyStore(load(example, ENVIRON).node.keys_file)
     _, secret = store.create("stored", pepper=PEPPER.encode())
-    with pytest.raises(ConfigurationError, match='keys\\[0\\].key: has the same secret as the stored key "stored"') as caught:
+    with pytest.raises(
+        ConfigurationError, match=r'keys\[0\]\.key: has the same secret as the stored key "stored"'
+    ) as caught:
         load(example, ENVIRON | {"SEARCH_KEY": secret})
     assert secret not in str(caught.value)
 
@@ -354,7 +359,9 @@ def test_settings_of_the_node_that_change_wait_for_the_next_start(example: Path)
 # -- any text at all
 
 LINES = EXAMPLE.splitlines(keepends=True)
-NOISE = st.sampled_from(list("{}[]:,-*&!|>'\"#%@`\t\n \\?~0é\x00\ud7ff") + ["<<", "- ", ": ", "null", "1e9", "env:", "&a", "*a"])
+NOISE = st.sampled_from(
+    [*"{}[]:,-*&!|>'\"#%@`\t\n \\?~0é\x00\ud7ff", "<<", "- ", ": ", "null", "1e9", "env:", "&a", "*a"]
+)
 
 
 @st.composite
@@ -369,7 +376,9 @@ def mutated(draw: st.DrawFn) -> str:
 
 @settings(max_examples=300, deadline=None)
 @given(text=mutated())
-def test_a_mutated_file_loads_or_raises_configuration_error(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_mutated_file_loads_or_raises_configuration_error(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     file = tmp_path_factory.getbasetemp() / "mutated.yaml"
     file.write_text(text)
     try:
@@ -400,7 +409,10 @@ def test_every_option_is_described() -> None:
 def test_reading_a_file_without_public_prices_does_not_import_them() -> None:
     code = "import sys, gateway.control.config; sys.exit('genai_prices' in sys.modules or 'difflib' in sys.modules)"
     source = str(Path(__file__).parents[3] / "src")
-    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": source}, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": source}, check=False).returncode
+        == 0
+    )
 
 
 def test_problems_are_values_that_a_console_can_show() -> None:

@@ -53,7 +53,7 @@ def names_of(root: Node | None, section: str) -> list[str]:
 
 def _listeners(values: Values, reading: Reading) -> None:
     seen: dict[Address, str] = {}
-    for path, address in _addresses(values):
+    for path, address in sorted(_addresses(values), key=lambda found: found[0] in reading.marks):  # defaults first
         key = ".".join(map(str, path))
         if address.port == 0 and address.path is None:
             continue  # the system chooses

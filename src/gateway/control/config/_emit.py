@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
+
+import msgspec
 
 _PLAIN = re.compile(r"[A-Za-z./_][A-Za-z0-9./_:@+-]*[A-Za-z0-9/_]\Z|[A-Za-z_/]\Z|[0-9]+(\.[0-9]+){3}:[0-9]+\Z")
 _NOT_TEXT = re.compile(r"(y|n|yes|no|on|off|true|false|null)\Z", re.IGNORECASE)
@@ -63,4 +64,4 @@ def _scalar(value: str | int) -> str:
     if isinstance(value, int | Number):
         return str(value)
     plain = _PLAIN.match(value) and not _NOT_TEXT.match(value)
-    return value if plain else json.dumps(value)
+    return value if plain else msgspec.json.encode(value).decode()

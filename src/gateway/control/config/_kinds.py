@@ -58,7 +58,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
             )
             return INVALID
         if node.empty or (node.quoted and not node.text.strip()):
-            reading.error(path, f"is empty; write {self.words()}, or remove the line")
+            reading.error(path, f"is empty; write {self.words()}")
             return INVALID
         try:
             return self.scalar(node, path, reading)
@@ -502,11 +502,8 @@ class Many(Kind, frozen=True, kw_only=True):
         return [self.of.show(child) for child in value]
 
     def words(self) -> str:
-        return (
-            f"a list of {self.of.words()}"
-            if self.shortest == 0
-            else f"a list of at least {self.shortest} of {self.of.words()}"
-        )
+        least = f" of at least {self.shortest}" if self.shortest else ""
+        return f"a list{least}, each {self.of.words()}"
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "array", "items": self.of.json_schema()} | (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -160,7 +159,7 @@ def _parsed(reading: Reading) -> _yaml.Node | None:
     """The file's tree; None where it is empty or the reading knows why it is none."""
     try:
         text = reading.content(reading.file).decode("utf-8-sig")
-        return _yaml.parse(text, lambda mark, message: reading.error((), message, mark))
+        return _yaml.parse(text, reading.error)
     except OSError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"cannot be read: {why(error)}"))
     except UnicodeDecodeError as error:
@@ -204,9 +203,9 @@ def _make_pepper(file: Path) -> None:
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    temporary = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(secrets.token_bytes(PEPPER_BYTES).hex().encode() + b"\n")
+        stream.write(os.urandom(PEPPER_BYTES).hex().encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
     try:

@@ -77,7 +77,7 @@ class Mapping(msgspec.Struct):
 
 
 Node = Scalar | Sequence | Mapping
-Report = Callable[[Mark, str], None]
+Report = Callable[[tuple[str | int, ...], str, Mark], None]
 
 
 class FatalError(Exception):
@@ -94,7 +94,7 @@ def parse(text: str, report: Report) -> Node | None:
 
     Args:
         text: the file's content.
-        report: is told of mistakes after which reading went on.
+        report: is told of mistakes after which reading went on: the path to them, what is wrong, and where.
 
     Raises:
         FatalError: no YAML, or past a bound.
@@ -114,7 +114,8 @@ class _Composer:
     def __init__(self, text: str, report: Report) -> None:
         parser: Any = _Parser(text)
         self._next: Callable[[], Event] = parser.get_event
-        self._report = report
+        self._tell = report
+        self._path: list[str | int] = []
         self._anchors: dict[str | None, Node | None] = {}
         self._depth = 0
         self._nodes = 0
@@ -174,10 +175,20 @@ class _Composer:
         if tag is not None:
             self._report(mark, "a tag (`!...`) has no meaning here; write the value alone")
 
+    def _report(self, mark: Mark, message: str, *step: str) -> None:
+        self._tell((*self._path, *step), message, mark)
+
+    def _within(self, step: str | int, event: Event) -> Node:
+        """A node that stands under a key or an index."""
+        self._path.append(step)
+        node = self._node(event)
+        self._path.pop()
+        return node
+
     def _sequence(self, mark: Mark) -> Sequence:
         node = Sequence([], mark)
         while not isinstance(event := self._next(), SequenceEndEvent):
-            item = self._node(event)
+            item = self._within(len(node.items), event)
             node.items.append(item)
             node.size += item.size
             _bound(node.size, mark)
@@ -187,7 +198,8 @@ class _Composer:
         node = Mapping({}, {}, mark)
         merged: list[Mapping] = []
         while not isinstance(event := self._next(), MappingEndEvent):
-            key, value = self._node(event), self._node(self._next())
+            key = self._node(event)
+            value = self._within(key.text if isinstance(key, Scalar) else "?", self._next())
             node.size += key.size + value.size
             _bound(node.size, mark)
             if not isinstance(key, Scalar):
@@ -195,7 +207,7 @@ class _Composer:
             elif key.text == MERGE and not key.quoted:
                 merged += self._merged(value, key.mark)
             elif key.text in node.pairs:
-                self._report(key.mark, f"the key `{key.text}` stands already on line {node.marks[key.text].line}")
+                self._report(key.mark, f"stands already on line {node.marks[key.text].line}; keep one", key.text)
             else:
                 node.pairs[key.text] = value
                 node.marks[key.text] = key.mark
@@ -206,7 +218,7 @@ class _Composer:
         sources = value.items if isinstance(value, Sequence) else [value]
         if all(isinstance(source, Mapping) for source in sources):
             return [source for source in sources if isinstance(source, Mapping)]
-        self._report(mark, "`<<` merges a mapping or a list of mappings")
+        self._report(mark, "merges a mapping or a list of mappings, and nothing else", MERGE)
         return []
 
 

@@ -1,0 +1,429 @@
+"""The command line. Commands import what they need themselves, so that `throughway serve` is quick to start.
+
+Exit codes (those of sysexits.h where they fit):
+
+    0   done; a node that was told to stop has drained
+    1   the node stopped, but something had to be cut
+    64  the command was not understood
+    69  the node cannot be reached (`status`)
+    70  a part of the node could not be kept running
+    73  an address or the state directory cannot be had
+    78  the configuration has mistakes, or a key cannot be made or found
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from gateway import __version__
+
+if TYPE_CHECKING:
+    from gateway.control.config import Loaded
+
+EXIT_USAGE = 64
+EXIT_UNAVAILABLE = 69
+EXIT_CANNOT_START = 73
+EXIT_CONFIG = 78
+
+DEFAULT_CONFIG = Path("gateway.yaml")
+DEMO_DIR = Path("demo-state")
+MODEL_TIMEOUT_S = 120.0
+
+app = App(
+    name="throughway",
+    help="A throughput-focused LLM gateway: one address for every model, in the dialect that applications already speak.",
+    version=f"throughway {__version__}",
+    help_format="plaintext",
+)
+keys = App(name="keys", help="Make, list and revoke callers' keys. They are kept as HMACs in the state directory.")
+app.command(keys)
+_PLANES = Group("Serve", sort_key=0)
+_CHECKS = Group("Look", sort_key=1)
+_KEYS = Group("Keys", sort_key=2)
+keys.group = (_KEYS,)
+
+Config = Annotated[Path, Parameter(name=["--config", "-c"], help="The configuration file.")]
+Workers = Annotated[
+    int | None, Parameter(name=["--workers", "-w"], help="Worker processes; one for each core that may be used if not given.")
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None, Parameter(name="--log-level", help="Instead of the file's log_level.")
+]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="For machines.")]
+
+
+# -- serving
+
+
+@app.command(group=_PLANES)
+def serve(*, config: Config = DEFAULT_CONFIG, workers: Workers = None, log_level: LogLevel = None) -> int:
+    """Serve applications, and the control plane beside them, on this machine."""
+    return _serve(config, workers, log_level, data_plane=True, control_plane=True)
+
+
+@app.command(name="data-plane", group=_PLANES)
+def data_plane(*, config: Config = DEFAULT_CONFIG, workers: Workers = None, log_level: LogLevel = None) -> int:
+    """Serve applications only."""
+    return _serve(config, workers, log_level, data_plane=True, control_plane=False)
+
+
+@app.command(name="control-plane", group=_PLANES)
+def control_plane(*, config: Config = DEFAULT_CONFIG, log_level: LogLevel = None) -> int:
+    """Serve the control plane only: the admin API and its page."""
+    return _serve(config, None, log_level, data_plane=False, control_plane=True)
+
+
+def _serve(config: Path, workers: int | None, log_level: str | None, *, data_plane: bool, control_plane: bool) -> int:
+    from gateway.app import Options, start  # noqa: PLC0415
+
+    options = Options(config, workers, data_plane=data_plane, control_plane=control_plane, log_level=log_level)
+
+    def on_ready(loaded: Loaded, count: int) -> None:
+        node = loaded.node
+        parts = [f"{count} worker{'s' * (count != 1)} on {node.listen}, ops on {node.ops}"] if data_plane else []
+        if control_plane and node.admin is not None:
+            parts.append(f"control plane on {node.admin.listen}")
+        _say(f"throughway {__version__} serves: {'; '.join(parts)}; configuration {loaded.snapshot.version}")
+
+    with _explained():
+        code, failure = start(options, on_ready=on_ready, on_warning=lambda line: _say(f"warning: {line}"))
+    if failure:
+        _say(f"throughway: {failure}")
+    return code
+
+
+@app.command(group=_PLANES)
+def demo(*, state_dir: Annotated[Path, Parameter(help="Where the demo keeps its files.")] = DEMO_DIR, port: int = 8080) -> int:
+    """Serve a small real model on this machine through the gateway, and print a key and a command to try."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from gateway.app import Options, start  # noqa: PLC0415
+    from gateway.demo import DemoError, prepare, serve_model, wait_until_ready  # noqa: PLC0415
+    from gateway.supervisor import ChildSpec  # noqa: PLC0415
+
+    console = Console(stderr=True, highlight=False)
+    with _explained():
+        plan = prepare(state_dir, port=port)
+    for note in plan.notes:
+        console.print(f"note: {note}")
+    log_file = state_dir / "throughway.log"
+    extra = []
+    if plan.model_port is not None:
+        extra.append(ChildSpec("demo-model", serve_model, args={"port": plan.model_port}, essential=False))
+
+    def on_ready(loaded: Loaded, _: int) -> None:
+        if plan.model_port is not None:
+            with console.status("The model is loading ...") as status:
+                try:
+                    wait_until_ready(
+                        plan.model_port, MODEL_TIMEOUT_S, lambda s: status.update(f"The model is loading ... {s:.0f} s")
+                    )
+                except DemoError as error:
+                    console.print(f"throughway: {error} (see {log_file})")
+                    return
+        node = loaded.node
+        print(f"Throughway serves {', '.join(plan.models)} on http://{plan.listen}/v1\n")
+        print(f"  key            {plan.key}")
+        print(f"  metrics        http://{node.ops}/metrics")
+        if node.admin is not None:
+            print(f"  control plane  http://{node.admin.listen}/  (its token is in {node.admin_token_file})")
+        print(f"  log            {log_file}\n")
+        print(f"Try it in another terminal:\n\n{plan.try_it()}\n\nCtrl-C stops it.", flush=True)
+
+    with _explained():
+        code, failure = start(
+            Options(plan.config_path, log_file=log_file.resolve()),
+            extra=extra,
+            on_ready=on_ready,
+            on_warning=lambda line: console.print(f"warning: {line}", markup=False),
+        )
+    if failure:
+        console.print(f"throughway: {failure}")
+    return code
+
+
+# -- looking
+
+
+@app.command(group=_CHECKS)
+def check(
+    file: Path = DEFAULT_CONFIG,
+    *,
+    print_: Annotated[bool, Parameter(name="--print", negative="", help="Show the configuration as it takes effect.")] = False,
+    json: AsJson = False,
+) -> int:
+    """Check a configuration: file, line, column and key of each mistake, all at once."""
+    import msgspec  # noqa: PLC0415
+
+    from gateway.base.errors import ConfigurationError  # noqa: PLC0415
+    from gateway.control.config import effective, load  # noqa: PLC0415
+
+    try:
+        loaded = load(file)
+    except ConfigurationError as error:
+        if json:
+            print(msgspec.json.encode({"valid": False, "problems": error.problems}).decode())
+        else:
+            for problem in error.problems:
+                print(problem)
+            count = len(error.problems)
+            print(f"{file}: {count} mistake{'s' * (count != 1)}", file=sys.stderr)
+        return EXIT_CONFIG
+    if json:
+        answer = {"valid": True, "version": loaded.snapshot.version, "warnings": loaded.warnings}
+        print(msgspec.json.encode(answer).decode())
+        return 0
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if print_:
+        print(effective(file), end="")
+    else:
+        snapshot = loaded.snapshot
+        print(
+            f"{file} is valid: {len(snapshot.providers)} providers, {len(snapshot.models)} models, "
+            f"{len(snapshot.teams)} teams, {len(snapshot.keys)} keys"
+        )
+    return 0
+
+
+@app.command(group=_CHECKS)
+def status(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
+    """Show what happens now: workers, requests in flight, pools, versions."""
+    import msgspec  # noqa: PLC0415
+
+    from gateway.control.config import load  # noqa: PLC0415
+
+    with _explained():
+        node = load(config).node
+    try:
+        answer = _get(f"http://{node.ops}", "/status")
+    except OSError as error:
+        _fail(EXIT_UNAVAILABLE, f"no node answers on {node.ops}: {error.strerror or error}; is it running?")
+    if json:
+        print(answer.decode())
+    else:
+        _show_status(msgspec.json.decode(answer))
+    return 0
+
+
+def _get(base: str, path: str) -> bytes:
+    """Raises OSError."""
+    import http.client  # noqa: PLC0415
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
+    connection = http.client.HTTPConnection(urlsplit(base).netloc, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+    except http.client.HTTPException as error:
+        raise OSError(f"it speaks no HTTP ({type(error).__name__})") from error
+    finally:
+        connection.close()
+
+
+def _show_status(answer: dict[str, Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console()
+    config = answer["config"]
+    console.print(
+        f"throughway {answer['version']}: {answer['readiness']}; configuration {config['version']} "
+        f"(generation {config['generation']})",
+        highlight=False,
+    )
+    for problem in config["problems"]:
+        console.print(f"refused: {problem}", style="red", markup=False, highlight=False)
+    table = Table(box=None, pad_edge=False)
+    columns = {
+        "slot": "worker",
+        "pid": "pid",
+        "state": "state",
+        "generation": "generation",
+        "in_flight": "in flight",
+        "connections": "connections",
+        "upstream_busy": "upstream busy",
+        "upstream_idle": "idle",
+        "loop_lag_us": "loop lag us",
+    }
+    for title in columns.values():
+        table.add_column(title, justify="left" if title == "state" else "right")
+    for worker in answer["workers"]:
+        table.add_row(*(str(worker[name]) for name in columns))
+    console.print(table)
+
+
+@app.command(group=_CHECKS)
+def version() -> int:
+    """Print the version."""
+    print(f"throughway {__version__}")
+    return 0
+
+
+# -- keys
+
+
+@keys.command(name="create")
+def create_key(
+    name: str,
+    *,
+    config: Config = DEFAULT_CONFIG,
+    team: str | None = None,
+    model: Annotated[tuple[str, ...], Parameter(help="A model's name or a pattern with *; may be repeated.")] = ("*",),
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+    concurrency: int | None = None,
+    budget_usd: Annotated[str | None, Parameter(help="Dollars a period, such as 12.50.")] = None,
+    budget_per: Literal["day", "week", "month", "total"] = "month",
+    json: AsJson = False,
+) -> int:
+    """Make a key. Its secret is shown once, here, and kept nowhere."""
+    import msgspec  # noqa: PLC0415
+
+    from gateway.base.snapshot import Budget, Limits  # noqa: PLC0415
+    from gateway.control.config import load  # noqa: PLC0415
+    from gateway.control.keys import KeyStore  # noqa: PLC0415
+
+    with _explained():
+        loaded = load(config, create=True)
+        assert loaded.pepper is not None
+        taken = {k.name for k in loaded.snapshot.keys}
+        if name in taken:
+            _fail(EXIT_CONFIG, f"there is a key named {name!r} already; choose another name or revoke it first")
+        if team is not None and team not in {t.name for t in loaded.snapshot.teams}:
+            known = ", ".join(t.name for t in loaded.snapshot.teams) or "none"
+            _fail(EXIT_CONFIG, f"there is no team {team!r} in {config}; there are: {known}")
+        for what, value in (
+            ("--requests-per-minute", requests_per_minute),
+            ("--tokens-per-minute", tokens_per_minute),
+            ("--concurrency", concurrency),
+        ):
+            if value is not None and value < 1:
+                _fail(EXIT_USAGE, f"{what} must be at least 1; leave it out for no limit")
+        stored, secret = KeyStore(loaded.node.keys_file).create(
+            name,
+            pepper=loaded.pepper,
+            team=team,
+            models=model,
+            limits=Limits(requests_per_minute, tokens_per_minute, concurrency),
+            budget=None if budget_usd is None else Budget(_nano_usd(budget_usd), budget_per),
+        )
+    if json:
+        print(msgspec.json.encode({"id": stored.key.id, "name": name, "secret": secret}).decode())
+    else:
+        print(secret)
+        _say(f"key {name!r} ({stored.key.id}) is made; a running node takes it within a second. The secret is not kept.")
+    return 0
+
+
+def _nano_usd(text: str) -> int:
+    from decimal import Decimal, InvalidOperation  # noqa: PLC0415
+
+    from gateway.base.snapshot import NANO_USD  # noqa: PLC0415
+
+    try:
+        value = Decimal(text) * NANO_USD
+    except InvalidOperation:
+        value = Decimal(0)
+    if not value.is_finite() or not 0 < value < 1 << 62 or value != int(value):
+        _fail(EXIT_USAGE, f"--budget-usd must be a positive number of dollars such as 12.50; it is {text!r}")
+    return int(value)
+
+
+@keys.command(name="list")
+def list_keys(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
+    """List the keys of the state directory and those of the configuration file."""
+    import msgspec  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from gateway.control.config import load  # noqa: PLC0415
+    from gateway.control.keys import KeyStore  # noqa: PLC0415
+
+    with _explained():
+        loaded = load(config)
+        stored = KeyStore(loaded.node.keys_file).list()
+    in_store = {s.key.id for s in stored}
+    rows = [(k, "live", "file") for k in loaded.snapshot.keys if k.id not in in_store]
+    rows += [(s.key, "live" if s.live else "revoked", "store") for s in stored]
+    if json:
+        shown = [
+            {"id": k.id, "name": k.name, "team": k.team, "models": k.models, "state": state, "source": source}
+            for k, state, source in rows
+        ]
+        print(msgspec.json.encode(shown).decode())
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "id", "team", "models", "state", "source"):
+        table.add_column(title)
+    for key, state, source in rows:
+        table.add_row(key.name, key.id, key.team or "", " ".join(key.models), state, source)
+    Console().print(table)
+    return 0
+
+
+@keys.command(name="revoke")
+def revoke_key(key: Annotated[str, Parameter(help="Its id or its name.")], *, config: Config = DEFAULT_CONFIG) -> int:
+    """Revoke a key. A running node refuses it within a second."""
+    from gateway.control.config import load  # noqa: PLC0415
+    from gateway.control.keys import KeyStore  # noqa: PLC0415
+
+    with _explained():
+        revoked = KeyStore(load(config).node.keys_file).revoke(key)
+    print(f"key {revoked.key.name!r} ({revoked.key.id}) is revoked")
+    return 0
+
+
+# -- talking
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _fail(code: int, line: str) -> NoReturn:
+    _say(f"throughway: {line}")
+    sys.exit(code)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Errors of operation end the command with one line each and their exit code."""
+    from gateway.base.errors import ConfigurationError  # noqa: PLC0415
+    from gateway.control.keys import KeyStoreError  # noqa: PLC0415
+    from gateway.demo import DemoError  # noqa: PLC0415
+    from gateway.supervisor import StartError  # noqa: PLC0415
+
+    try:
+        yield
+    except ConfigurationError as error:
+        for problem in error.problems:
+            _say(str(problem))
+        _fail(EXIT_CONFIG, "the configuration has mistakes; nothing was started")
+    except KeyStoreError as error:
+        _fail(EXIT_CONFIG, str(error))
+    except (StartError, DemoError) as error:
+        _fail(EXIT_CANNOT_START, str(error))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script."""
+    try:
+        result: Callable[..., int] | int | None = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _fail(EXIT_USAGE, f"{str(error).strip().splitlines()[0]} (`throughway --help` lists the commands)")
+    except BrokenPipeError:  # `throughway ... | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        result = 0
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
