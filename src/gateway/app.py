@@ -112,11 +112,16 @@ def run_agent(env: ChildEnv) -> None:
 
 def run_control_plane(env: ChildEnv) -> None:
     """The target of the control plane."""
-    from gateway.control.admin import serve_admin  # noqa: PLC0415 - Litestar and Granian are wanted in this process alone
+    from gateway.control import admin  # noqa: PLC0415 - Litestar and Granian are wanted in this process alone
 
     args = cast(ProcessArgs, env.args)
-    assert args.node.admin is not None
-    serve_admin(env.sockets["admin"], args.config, args.node, open_log(args))
+    services = admin.Services(
+        node=args.node,
+        pepper=args.pepper,
+        open_usage=lambda: SqliteLedger(args.node.ledger_file),
+        log=open_log(args),
+    )
+    admin.serve_admin(env.sockets["admin"], services)
 
 
 def open_log(args: ProcessArgs) -> LogWriter:

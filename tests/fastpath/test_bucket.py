@@ -577,7 +577,7 @@ def hammer_budget(path: str, slot: int, seconds: float, limit: int, most: int, o
 
 def hammer_last_unit(path: str, slot: int, seconds: float, began_ns: int, periods: int, out: Connection) -> None:
     """Every millisecond all go for the one unit of a new period."""
-    table = Table(NodeMemory.attach(path), slot)
+    table = Table(NodeMemory.attach(path), 4 * slot)  # shares on cache lines of their own: more time between reads
     plans = [table.plan([Scope(b"one", budget_nano_usd=1, period=1 + i)]) for i in range(periods)]
     done = Hammering()
     while (period := (time.monotonic_ns() - began_ns) // 10**6) < periods:
@@ -588,22 +588,23 @@ def hammer_last_unit(path: str, slot: int, seconds: float, began_ns: int, period
 
 
 def hammer_rows(path: str, slot: int, seconds: float, began_ns: int, scopes: int, out: Connection) -> None:
-    """Many scopes, few rows, and an hour every 3.6 ms: rows change hands all the time."""
+    """Few rows, and scopes that all turn to and leave again, while a millisecond counts for a quarter of an hour."""
     table = Table(NodeMemory.attach(path), slot)
     done, draw = Hammering(), random.Random(slot)
     until = time.monotonic() + seconds
     plans: dict[int, Plan] = {}
     while time.monotonic() < until:
-        now_ns = 2 * HOUR_NS + (time.monotonic_ns() - began_ns) * 10**6
-        which = draw.randrange(scopes)
+        passed_ns = time.monotonic_ns() - began_ns
+        now_ns = 2 * HOUR_NS + passed_ns * 10**6
+        which = (passed_ns // (4 * 10**6) + draw.randrange(3)) % scopes
         try:
-            if draw.random() < 0.3 or which not in plans:
+            if which not in plans or draw.random() < 0.1:
                 plans[which] = table.plan_at(now_ns, [Scope(b"%d" % which, concurrency=1)])
         except RuntimeError:
             continue
         if plans[which].admit_at(now_ns, 0, 0) == ADMITTED:
             since = time.monotonic_ns()
-            if draw.random() < 0.2:
+            if draw.random() < 0.01:
                 time.sleep(0.0005)
             done.held.append((which, since, time.monotonic_ns()))
             plans[which].settle(0, 0, 0, 0)
@@ -683,7 +684,7 @@ def test_processes_never_spend_more_than_the_budget(
 
 def test_a_reader_never_misses_money_between_reserved_and_spent(tmp_path: Path) -> None:
     path, periods = str(tmp_path / "units"), 1000
-    memory = NodeMemory.create(path, slots=4, limit_rows=2 * periods, metrics_bytes=1024)
+    memory = NodeMemory.create(path, slots=16, limit_rows=2 * periods, metrics_bytes=1024)
     results = run(hammer_last_unit, path, 4, 0, time.monotonic_ns() + 700 * 10**6, periods)
     table = Table(memory, 0)
     spent = [table.spent(b"one", 1 + period) for period in range(periods)]
@@ -697,9 +698,9 @@ def test_rows_that_change_hands_are_never_two_for_one_scope(tmp_path: Path, proc
     memory = NodeMemory.create(path, slots=8, limit_rows=6, metrics_bytes=1024)
     results = run(hammer_rows, path, processes, seconds, time.monotonic_ns(), 12)
     for scope in range(12):
-        assert most_at_once(results, scope) == 1
+        assert most_at_once(results, scope) <= 1
         assert Table(memory, 0).in_flight(b"%d" % scope) == 0
-    assert Table(memory, 0).rows_used == 6
+    assert len({scope for done in results for scope, _, _ in done.held}) > memory.limit_rows
 
 
 def hold_and_hammer(path: str, slot: int) -> None:

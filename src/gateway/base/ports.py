@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from gateway.base.snapshot import Snapshot
 from gateway.base.usage import UsageRecord
@@ -94,6 +96,26 @@ class UsageSink(Protocol):
 
     def write(self, records: Sequence[UsageRecord]) -> None:
         """Stores records; those whose id it has already are passed over. Raises OSError or the store's own error on failure."""
+
+    def close(self) -> None: ...
+
+
+Grouping = Literal["key", "team", "model", "provider", "target_model", "endpoint", "code", "day", "hour"]
+"""What usage may be summed by."""
+
+
+class UsageReader(Protocol):
+    """The ledger, for those who only read it. Used by one thread at a time."""
+
+    def totals(self, since_ms: int, until_ms: int, by: Grouping) -> Sequence[msgspec.Struct]:
+        """Sums over `since_ms <= at_ms < until_ms` (Unix time), a struct a group, in the order of names.
+
+        Each has `name`, and integers `requests`, `errors`, `input_tokens`, `output_tokens`, `cache_read_tokens`,
+        `cache_write_tokens`, `reasoning_tokens`, `cost_nano_usd`, `estimated`, `unpriced`. Raises the store's errors.
+        """
+
+    def recent(self, limit: int) -> Sequence[UsageRecord]:
+        """The records of the latest requests, newest first. Raises the store's errors."""
 
     def close(self) -> None: ...
 
