@@ -106,5 +106,8 @@ class Plan:
         """(limit, remaining, reset_ms) of the tightest requests-a-minute limit; (-1, -1, 0) where none is set."""
     def tokens_left(self) -> tuple[int, int, int]:
         """The same of tokens a minute."""
+    def limit_fields(self) -> bytes:
+        """`requests_left` and `tokens_left` as header lines, each with its CRLF, as OpenAI's clients read them: `x-ratelimit-limit-requests`,
+        `-remaining-` and `-reset-` (a duration in ms), and the same of tokens (OpenAI, "Rate limits in headers")."""
     def budget_left(self) -> int:
         """nano-USD left of the tightest budget, reservations deducted; -1 where none is set."""

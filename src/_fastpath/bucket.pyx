@@ -47,8 +47,10 @@ All of it is called with the GIL held: a plan's remainders have one writer.
 import hashlib
 import os
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EACCES, EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
+from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 from posix.fcntl cimport F_SETLK, F_UNLCK, F_WRLCK, fcntl, flock
 from posix.unistd cimport SEEK_SET
@@ -572,6 +574,22 @@ cdef class Plan:
             tighten(tightest, &self._lanes[i].tokens, ahead_of(&self._lanes[i], False, now_ns))
         return tightest[0], tightest[1], tightest[2]
 
+    def limit_fields(self):
+        cdef int64_t requests[3]
+        cdef int64_t tokens[3]
+        cdef int64_t now_ns = monotonic_ns()
+        cdef char lines[2 * LIMIT_LINES_BYTES]
+        cdef Py_ssize_t size
+        cdef int i
+        requests[:] = [-1, -1, 0]
+        tokens[:] = [-1, -1, 0]
+        for i in range(self._count):
+            tighten(requests, &self._lanes[i].requests, ahead_of(&self._lanes[i], True, now_ns))
+            tighten(tokens, &self._lanes[i].tokens, ahead_of(&self._lanes[i], False, now_ns))
+        size = write_limit(lines, b"requests", requests)
+        size += write_limit(lines + size, b"tokens", tokens)
+        return PyBytes_FromStringAndSize(lines, size)
+
     def budget_left(self):
         cdef int64_t least = -1
         cdef int64_t left
@@ -594,6 +612,21 @@ cdef int64_t ahead_of(Lane *lane, bint requests, int64_t now_ns) noexcept nogil:
     if load(&row.epoch) != lane.scope.epoch:
         return 0
     return max(<int64_t>0, tat_ns - now_ns)
+
+
+cdef enum:
+    LIMIT_LINES_BYTES = 256    # three lines: names of at most 34 bytes, numbers of at most 20
+
+
+cdef Py_ssize_t write_limit(char *at, const char *unit, int64_t *limit) noexcept nogil:
+    """The three lines of one limit; nothing where there is none."""
+    if limit[0] < 0:
+        return 0
+    return snprintf(
+        at, LIMIT_LINES_BYTES,
+        b"x-ratelimit-limit-%s: %lld\r\nx-ratelimit-remaining-%s: %lld\r\nx-ratelimit-reset-%s: %lldms\r\n",
+        unit, <long long>limit[0], unit, <long long>limit[1], unit, <long long>limit[2],
+    )
 
 
 cdef void tighten(int64_t *tightest, Rate *rate, int64_t ahead_ns) noexcept nogil:

@@ -49,7 +49,7 @@ cdef class EdgeConnection(Timer):
     cdef _read_body(self, bytes data, Py_ssize_t start)
     cdef _hand_over(self, Exchange exchange)
     cdef bint will_close(self) noexcept
-    cdef answer(self, Exchange exchange, int status, object headers, bytes framing, bytes body)
+    cdef answer(self, Exchange exchange, int status, bytes headers, bytes framing, bytes body)
     cdef finish(self, Exchange exchange)
     cdef break_off(self, Exchange exchange)
     cdef _release(self, Exchange exchange)

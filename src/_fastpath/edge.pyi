@@ -1,7 +1,7 @@
 """The HTTP/1.1 server side of a connection, as an asyncio protocol for uvloop."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import final
 
 from _fastpath.wheel import Timer, Wheel
@@ -15,7 +15,7 @@ class Edge:
         on_head: called with an Exchange whose body is still to come; answers True to receive it, or has responded. It must not
             keep the exchange.
         on_refusal: called with (status, reason, peer) for what is refused below the application (framing, bounds, time-outs);
-            returns the headers and the body of the answer.
+            returns the fields and the body of the answer.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Edge:
         wheel: Wheel,
         on_request: Callable[[Exchange], object],
         on_head: Callable[[Exchange], bool],
-        on_refusal: Callable[[int, str, str], tuple[Sequence[tuple[bytes, bytes]], bytes]],
+        on_refusal: Callable[[int, str, str], tuple[bytes, bytes]],
         *,
         head_bytes: int,
         body_bytes: int,
@@ -58,7 +58,7 @@ class Edge:
 
 @final
 class Exchange:
-    """A request and the answer to it: `gateway.base.ports.Exchange`."""
+    """A request and the answer to it: `gateway.base.ports.Exchange`. Header fields are whole lines, each with its CRLF."""
 
     on_disconnect: Callable[[], object] | None
     on_drain: Callable[[], object] | None
@@ -79,6 +79,9 @@ class Exchange:
     @property
     def finished(self) -> bool: ...
     @property
+    def plain(self) -> bool:
+        """Content-type is `application/json` to the letter, and no field that would change how the request is handled is there."""
+    @property
     def content_type(self) -> bytes | None: ...
     @property
     def traceparent(self) -> bytes | None: ...
@@ -86,8 +89,8 @@ class Exchange:
         """The caller's secret, from `authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`; None where there is
         none, b"" where what is there is no single credential."""
     def header(self, name: bytes) -> bytes | None: ...
-    def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None: ...
-    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int = -1) -> None: ...
+    def respond(self, status: int, headers: bytes, body: bytes) -> None: ...
+    def start(self, status: int, headers: bytes, length: int = -1) -> None: ...
     def flush(self) -> None: ...
     def write(self, data: bytes) -> bool: ...
     def end(self, data: bytes = b"") -> None: ...

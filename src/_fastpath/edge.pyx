@@ -17,10 +17,10 @@ Rules.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from _fastpath.http1 cimport (
-    ChunkedDecoder, RequestHead, K_API_KEY, K_AUTHORIZATION, K_CONTENT_TYPE, K_TRACEPARENT, K_X_API_KEY, K_X_GOOG_API_KEY,
+    ChunkedDecoder, RequestHead, Span, K_API_KEY, K_AUTHORIZATION, K_CONTENT_ENCODING, K_CONTENT_TYPE, K_TRACEPARENT, K_X_API_KEY, K_X_GOOG_API_KEY, K_X_THROUGHWAY,
     parse_request_into,
 )
 from _fastpath.wheel cimport Timer, Wheel, monotonic_ns
@@ -77,26 +77,21 @@ cdef inline char* _put_hex(char* at, Py_ssize_t value) noexcept nogil:
     return at
 
 
-cdef bytes _join_head(int status, object headers, bytes date, bint close, bytes framing, bytes body):
+cdef bytes _join_head(int status, bytes headers, bytes date, bint close, bytes framing, bytes body):
     """Status line, fields, `date`, `connection`, `framing` (a whole line), the blank line and `body`, in one allocation."""
     cdef bytes line = _status_line(status)
-    cdef bytes name, value, result
+    cdef bytes result
     cdef Py_ssize_t size = PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(date) + PyBytes_GET_SIZE(framing) + 2
     cdef char* at
     size += PyBytes_GET_SIZE(body)
     if close:
         size += 19
-    for name, value in headers:
-        size += PyBytes_GET_SIZE(name) + PyBytes_GET_SIZE(value) + 4
+    size += PyBytes_GET_SIZE(headers)
     result = PyBytes_FromStringAndSize(NULL, size)
     at = PyBytes_AS_STRING(result)
     at = _put(at, PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
     at = _put(at, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date))
-    for name, value in headers:
-        at = _put(at, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
-        at = _put(at, b": ", 2)
-        at = _put(at, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
-        at = _put(at, b"\r\n", 2)
+    at = _put(at, PyBytes_AS_STRING(headers), PyBytes_GET_SIZE(headers))
     if close:
         at = _put(at, b"connection: close\r\n", 19)
     at = _put(at, PyBytes_AS_STRING(framing), PyBytes_GET_SIZE(framing))
@@ -135,7 +130,7 @@ cdef class Edge:
         on_request: called with each Exchange whose body is complete.
         on_head: called with an Exchange whose body is still to come; answers True to receive it, or has responded.
         on_refusal: called with (status, reason, peer) for what is refused below the application (framing, bounds, time-outs);
-            returns the headers and the body of the answer.
+            returns the fields and the body of the answer.
     """
 
     def __init__(
@@ -247,6 +242,26 @@ cdef class Exchange:
         return found
 
     @property
+    def plain(self):
+        """Content-type is `application/json` to the letter, and no field that would change how the request is handled is there:
+        content-encoding, traceparent or one of ours (`x-throughway-...`)."""
+        cdef RequestHead head
+        cdef Span* span
+        if self.connection is None:
+            return False
+        head = self.connection.head
+        if head.known[<int>K_CONTENT_TYPE] < 0:
+            return False
+        span = &head.values[head.known[<int>K_CONTENT_TYPE]]
+        return (
+            span.size == 16
+            and memcmp(PyBytes_AS_STRING(head.buf) + span.start, b"application/json", 16) == 0
+            and head.known[<int>K_CONTENT_ENCODING] < 0
+            and head.known[<int>K_TRACEPARENT] < 0
+            and head.known[<int>K_X_THROUGHWAY] < 0
+        )
+
+    @property
     def content_type(self):
         return None if self.connection is None else self.connection.head.known_value(K_CONTENT_TYPE)
 
@@ -254,7 +269,7 @@ cdef class Exchange:
     def traceparent(self):
         return None if self.connection is None else self.connection.head.known_value(K_TRACEPARENT)
 
-    def respond(self, int status, headers, bytes body not None):
+    def respond(self, int status, bytes headers not None, bytes body not None):
         cdef EdgeConnection connection = self.connection
         cdef bytes framing
         if self.state != FRESH or connection is None:
@@ -263,7 +278,7 @@ cdef class Exchange:
         framing = b"" if status == 204 or status == 304 else b"content-length: %d\r\n" % PyBytes_GET_SIZE(body)
         connection.answer(self, status, headers, framing, b"" if self.method == "HEAD" else body)
 
-    def start(self, int status, headers, int64_t length=-1):
+    def start(self, int status, bytes headers not None, int64_t length=-1):
         cdef EdgeConnection connection = self.connection
         cdef bytes framing
         if self.state != FRESH or connection is None:
@@ -531,7 +546,7 @@ cdef class EdgeConnection(Timer):
     cdef bint will_close(self) noexcept:
         return self.close_after or not self.head.keep_alive or self.edge.draining or self.state == BODY
 
-    cdef answer(self, Exchange exchange, int status, object headers, bytes framing, bytes body):
+    cdef answer(self, Exchange exchange, int status, bytes headers, bytes framing, bytes body):
         cdef bytes date = self.edge.date(monotonic_ns())
         cdef bint close = self.will_close()
         if PyBytes_GET_SIZE(body) <= JOIN_BYTES:

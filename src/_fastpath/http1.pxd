@@ -9,7 +9,9 @@ cpdef enum:
 cdef enum Known:
     K_HOST, K_CONTENT_LENGTH, K_TRANSFER_ENCODING, K_CONNECTION, K_EXPECT, K_CONTENT_TYPE, K_AUTHORIZATION
     K_X_API_KEY, K_API_KEY, K_X_GOOG_API_KEY, K_TRACEPARENT, K_X_REQUEST_ID, K_ACCEPT, K_USER_AGENT
-    K_CONTENT_ENCODING, K_RETRY_AFTER, K_KEEP_ALIVE, K_UPGRADE, K_COUNT
+    K_CONTENT_ENCODING, K_RETRY_AFTER, K_KEEP_ALIVE, K_UPGRADE
+    K_X_THROUGHWAY   # the first field whose name begins with `x-throughway-`
+    K_COUNT
 
 # How the body of a response ends: what `ResponseHead.body_kind_code` returns.
 cdef enum BodyKind:

@@ -145,11 +145,13 @@ KNOWN_NAMES[:] = [
     b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"content-type", b"authorization",
     b"x-api-key", b"api-key", b"x-goog-api-key", b"traceparent", b"x-request-id", b"accept", b"user-agent",
     b"content-encoding", b"retry-after", b"keep-alive", b"upgrade",
+    b"x-throughway-",
 ]
 
 # Known fields by the length of their names: the first of each length, and for each field the next one as long.
 cdef enum:
     MAX_KNOWN_BYTES = 17
+    OWN_PREFIX_BYTES = 13    # of `x-throughway-`
 cdef int first_of_size[MAX_KNOWN_BYTES + 1]
 cdef int next_of_size[K_COUNT]
 
@@ -472,6 +474,8 @@ cdef Py_ssize_t read_field(Head head, const uint8_t* data, Py_ssize_t start, Py_
     head.values[index] = Span(<uint32_t>value, <uint32_t>(stop - value))
     head.count = index + 1
     which = known_field(data + start, colon - start)
+    if which < 0 and colon - start > OWN_PREFIX_BYTES and same_folded(data + start, KNOWN_NAMES[<int>K_X_THROUGHWAY], OWN_PREFIX_BYTES):
+        which = K_X_THROUGHWAY
     if which >= 0:
         if head.known[which] < 0:
             head.known[which] = index

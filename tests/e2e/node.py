@@ -14,13 +14,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from _fastpath.bucket import Scope, Table
 from _fastpath.shm import NodeMemory
 
 SOURCE = Path(__file__).parents[2] / "src"
 WAIT_S = 15.0
+
+_T = TypeVar("_T")
 
 
 def free_port() -> int:
@@ -29,7 +31,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for[T](what: str, ask: Callable[[], T | None], timeout_s: float = WAIT_S, every_s: float = 0.01) -> T:
+def wait_for(what: str, ask: Callable[[], _T | None], timeout_s: float = WAIT_S, every_s: float = 0.01) -> _T:
     """What `ask` answers once it is true; fails with `what` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:

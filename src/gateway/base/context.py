@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,6 +15,9 @@ from _fastpath.upstream import UpstreamConnection
 from gateway.base.ports import Exchange
 from gateway.base.snapshot import Key, Model, Price, Provider, Target
 from gateway.base.usage import Usage
+
+
+_UNSAFE = re.compile(r"[^\t\x20-\x7e]")
 
 
 class Reading(msgspec.Struct):
@@ -83,18 +87,21 @@ class Sink(Protocol):
     def on_crash(self, error: Exception) -> None: ...
 
 
+def field(name: str, value: str) -> bytes:
+    """A header line with its CRLF. What HTTP does not allow in a value is replaced by `?`, so that no name can break a head."""
+    return f"{name}: {_UNSAFE.sub('?', value)}\r\n".encode()
+
+
 class TargetEntry:
     """A target, ready to be called."""
 
-    __slots__ = ("heads", "metrics", "model_json", "pool", "price", "provider", "response_headers", "target")
+    __slots__ = ("fields", "heads", "metrics", "model_json", "pool", "price", "provider", "target")
 
     def __init__(self, target: Target, provider: Provider, pool: ProviderPool, heads: dict[str, bytes]) -> None:
         self.target = target
         self.provider = provider
-        self.response_headers = (
-            (b"x-throughway-provider", provider.name.encode()),
-            (b"x-throughway-model", target.model.encode()),
-        )
+        self.fields = field("x-throughway-provider", provider.name) + field("x-throughway-model", target.model)
+        """Header lines of each answer of this target."""
         self.pool = pool
         self.heads = heads
         """By the endpoint's name: the request's head up to what changes with each request."""
@@ -133,7 +140,7 @@ def _dearest(prices: list[Price]) -> Price | None:
 class KeyEntry:
     """A caller's key, with its limits compiled."""
 
-    __slots__ = ("allowed", "budget_ends_s", "key", "patterns", "plan", "scope_names", "team")
+    __slots__ = ("allowed", "budget_ends_s", "key", "plan", "scope_names", "team", "tokens_per_minute")
 
     def __init__(self, key: Key) -> None:
         self.key = key
@@ -143,6 +150,8 @@ class KeyEntry:
         self.plan: Plan | None = None
         """None where neither the key nor its team has a limit."""
         self.scope_names: list[str] = []
+        self.tokens_per_minute = -1
+        """The tightest of the scopes'; -1 where there is none."""
         self.budget_ends_s = 0
         """Unix second at which the plan's shortest budget period ends and the plan must be made anew."""
 
@@ -150,11 +159,12 @@ class KeyEntry:
 class Compiled:
     """A snapshot as the data plane uses it. Immutable but for the marks of round robin."""
 
-    __slots__ = ("key_by_hmac", "keys_seen", "models", "models_listed", "version", "version_header")
+    __slots__ = ("fields", "key_by_hmac", "keys_seen", "models", "version")
 
     def __init__(self, version: str) -> None:
         self.version = version
-        self.version_header = (b"x-throughway-config-version", version.encode())
+        self.fields = field("x-throughway-config-version", version)
+        """Header lines of each answer under this snapshot."""
         self.models: dict[str, ModelEntry] = {}
         self.key_by_hmac: dict[str, KeyEntry] = {}
         self.keys_seen: dict[bytes, KeyEntry] = {}
@@ -213,7 +223,8 @@ class Context(msgspec.Struct, eq=False):
     reserved_tokens: int = 0
     reserved_nano_usd: int = 0
     prompt_tokens: int = 0
-    limits_headers: tuple[tuple[bytes, bytes], ...] = ()
+    limit_fields: bytes = b""
+    """Header lines that tell what is left of the limits."""
 
     hide_usage: bool = False
     """The usage chunk was asked for by us."""

@@ -90,7 +90,7 @@ class GatewayError(Exception):
         param: the field that is meant.
         retry_after_ms: when a retry can help.
         status: another status than the catalogue's (a provider's own 4xx that is passed on).
-        headers: added to the answer.
+        fields: header lines added to the answer, each with its CRLF.
         provider_code: the provider's own code, which the caller sees instead of the catalogue's.
     """
 
@@ -102,7 +102,7 @@ class GatewayError(Exception):
         param: str | None = None,
         retry_after_ms: int = 0,
         status: int | None = None,
-        headers: tuple[tuple[bytes, bytes], ...] = (),
+        fields: bytes = b"",
         provider_code: str | None = None,
     ) -> None:
         super().__init__(message)
@@ -111,7 +111,7 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after_ms = retry_after_ms
         self.status = status if status is not None else fault.status
-        self.headers = headers
+        self.fields = fields
         self.provider_code = provider_code
 
 

@@ -15,7 +15,8 @@ class Exchange(Protocol):
     """One request of a caller and the answer to it, whichever edge it came through.
 
     The edge calls the application with an exchange; the application answers with `respond`, or with `start`, `write` ... and
-    `end`. All calls are synchronous and none raises because the client has left: then they do nothing.
+    `end`. Header fields of an answer are whole lines, each with its CRLF, since most of them never change and are made once. All
+    calls are synchronous and none raises because the client has left: then they do nothing.
     """
 
     on_disconnect: Callable[[], object] | None
@@ -44,6 +45,10 @@ class Exchange(Protocol):
         """Something of the answer has been given."""
 
     @property
+    def plain(self) -> bool:
+        """Content-type is `application/json` to the letter, and no field that would change how the request is handled is there."""
+
+    @property
     def content_type(self) -> bytes | None: ...
     @property
     def traceparent(self) -> bytes | None: ...
@@ -53,10 +58,10 @@ class Exchange(Protocol):
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, named in lower case."""
 
-    def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+    def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer at once. The edge adds content-length, date and connection."""
 
-    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int = -1) -> None:
+    def start(self, status: int, headers: bytes, length: int = -1) -> None:
         """Begins an answer, of `length` bytes where that is known. Its head leaves with the first part of the body."""
 
     def flush(self) -> None:

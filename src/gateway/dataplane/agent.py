@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,9 +36,9 @@ POLL_S = 0.25
 """How often the source is asked whether it has changed."""
 FRESH_NS = 3_000_000_000
 """A worker whose heartbeat is older is not counted as alive."""
-_TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
-_JSON = [(b"content-type", b"application/json")]
-_PROMETHEUS = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
+_TEXT = b"content-type: text/plain; charset=utf-8\r\n"
+_JSON = b"content-type: application/json\r\n"
+_PROMETHEUS = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 
 
 class Shipping(Protocol):
@@ -185,7 +184,7 @@ class Agent:
     # -- ops
 
     def _ops_edge(self, loop: asyncio.AbstractEventLoop, wheel: Wheel) -> Edge:
-        def refuse(status: int, reason: str, peer: str) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
+        def refuse(status: int, reason: str, peer: str) -> tuple[bytes, bytes]:
             return _TEXT, f"{reason}\n".encode()
 
         return Edge(
@@ -207,7 +206,7 @@ class Agent:
 
     def _answer(self, exchange: Exchange) -> None:
         if exchange.method not in ("GET", "HEAD"):
-            exchange.respond(405, [*_TEXT, (b"allow", b"GET, HEAD")], b"this endpoint answers GET and HEAD\n")
+            exchange.respond(405, _TEXT + b"allow: GET, HEAD\r\n", b"this endpoint answers GET and HEAD\n")
         elif exchange.path == "/healthz":
             alive = len(self._alive())
             exchange.respond(200 if alive else 503, _TEXT, f"{alive} of {self._services.workers} workers alive\n".encode())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 
 from gateway.base.context import Compiled, Context, Endpoint
@@ -44,7 +44,7 @@ MAX_TAGS_BYTES = 1_024
 MAX_TIMEOUT_MS = 86_400_000
 
 _MODELS_PATH = "/v1/models"
-_JSON = (b"content-type", b"application/json")
+_JSON = b"content-type: application/json\r\n"
 _ENDPOINTS: dict[str, Endpoint] = {e.path: e for e in openai.ENDPOINTS}
 _FAULT_BY_STATUS = {
     f.status: f
@@ -127,29 +127,30 @@ class Pipeline:
             return False
         return True
 
-    def on_refusal(self, status: int, reason: str, peer: str) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
+    def on_refusal(self, status: int, reason: str, peer: str) -> tuple[bytes, bytes]:
         """The answer to what never became a request."""
         fault = _FAULT_BY_STATUS.get(status, BAD_REQUEST)
         self._accountant.count("", "", "", fault.code)
         self._report("info", "request_refused", status=status, code=fault.code, reason=reason, peer=peer)
         message = reason[:1].upper() + reason[1:] + ("" if reason.endswith(".") else ".")
-        headers = [_JSON]
-        if fault.retry:
-            headers.append((b"retry-after", b"1"))
-        return headers, openai.render_error(fault, message)
+        fields = _JSON + b"retry-after: 1\r\n" if fault.retry else _JSON
+        return fields, openai.render_error(fault, message)
 
     # -- the order
 
     def _govern(self, ctx: Context, endpoint: Endpoint) -> None:
         exchange = ctx.exchange
-        _check_media_type(exchange)
-        self._authenticate(ctx)
-        transform.read_trace(ctx)
-        _read_tags(ctx)
+        if exchange.plain:
+            self._authenticate(ctx)
+        else:
+            _check_media_type(exchange)
+            self._authenticate(ctx)
+            transform.read_trace(ctx)
+            ctx.tags = _tags(exchange)
+            ctx.deadline_ns = _deadline_ns(exchange)
         ctx.reading = endpoint.read(exchange.body)
         assert self._admit is not None
         self._admit(ctx)
-        ctx.deadline_ns = _deadline_ns(exchange)
         if not self._attempt(ctx):
             assert ctx.model is not None
             raise GatewayError(PROVIDER_UNREACHABLE, f"The model {ctx.model.model.name!r} has no target in use.")
@@ -192,7 +193,7 @@ class Pipeline:
         """Answers with an error, and accounts."""
         self._accountant.release(ctx)
         ctx.status, ctx.code, ctx.error = error.status, error.fault.code, error.message
-        ctx.exchange.respond(error.status, _error_headers(ctx, error), _error_body(error))
+        ctx.exchange.respond(error.status, _error_fields(ctx, error), _error_body(error))
         self.finish(ctx)
 
     def crash(self, ctx: Context, error: Exception) -> None:
@@ -206,7 +207,7 @@ class Pipeline:
         else:
             message = f"The gateway failed to handle this request. Its id is {ctx.id}."
             failure = GatewayError(INTERNAL_ERROR, message)
-            ctx.exchange.respond(INTERNAL_ERROR.status, _error_headers(ctx, failure), _error_body(failure))
+            ctx.exchange.respond(INTERNAL_ERROR.status, _error_fields(ctx, failure), _error_body(failure))
         self.finish(ctx)
 
     # -- what needs no provider
@@ -228,13 +229,13 @@ class Pipeline:
         else:
             body = openai.render_models([m for m in ctx.compiled.models if ctx.key.allowed.get(m)])
         ctx.status = 200
-        exchange.respond(200, [_JSON, (b"x-request-id", ctx.id.encode()), ctx.compiled.version_header], body)
+        exchange.respond(200, b"%bx-request-id: %b\r\n%b" % (_JSON, ctx.id.encode(), ctx.compiled.fields), body)
         self._accountant.count("models", "", "", "ok")
 
 
 def _wrong_method(method: str, allowed: bytes) -> GatewayError:
     message = f"This endpoint does not answer {method[:32]}; it answers {allowed.decode()}."
-    return GatewayError(METHOD_NOT_ALLOWED, message, headers=((b"allow", allowed),))
+    return GatewayError(METHOD_NOT_ALLOWED, message, fields=b"allow: %b\r\n" % allowed)
 
 
 def _check_media_type(exchange: Exchange) -> None:
@@ -248,12 +249,12 @@ def _check_media_type(exchange: Exchange) -> None:
         raise GatewayError(UNSUPPORTED_MEDIA_TYPE, "The body must come without content-encoding.")
 
 
-def _read_tags(ctx: Context) -> None:
-    tags = ctx.exchange.header(b"x-throughway-tags")
-    if tags is not None:
-        if len(tags) > MAX_TAGS_BYTES:
-            raise GatewayError(INVALID_VALUE, f"x-throughway-tags is longer than {MAX_TAGS_BYTES} bytes.", param="x-throughway-tags")
-        ctx.tags = tags.decode("utf-8", "replace")
+def _tags(exchange: Exchange) -> str:
+    tags = exchange.header(b"x-throughway-tags") or b""
+    if len(tags) > MAX_TAGS_BYTES:
+        message = f"x-throughway-tags is longer than {MAX_TAGS_BYTES} bytes."
+        raise GatewayError(INVALID_VALUE, message, param="x-throughway-tags")
+    return tags.decode("utf-8", "replace")
 
 
 def _deadline_ns(exchange: Exchange) -> int:
@@ -261,23 +262,22 @@ def _deadline_ns(exchange: Exchange) -> int:
     value = exchange.header(b"x-throughway-timeout-ms")
     if value is None:
         return 0
-    if not (value.isdigit() and 0 < int(value[:12]) <= MAX_TIMEOUT_MS):
+    if not (value.isdigit() and len(value) <= 12 and 0 < int(value) <= MAX_TIMEOUT_MS):
         message = f"x-throughway-timeout-ms must be a whole number of milliseconds from 1 to {MAX_TIMEOUT_MS}."
         raise GatewayError(INVALID_VALUE, message, param="x-throughway-timeout-ms")
     return exchange.received_ns + int(value) * 1_000_000
 
 
-def _error_headers(ctx: Context, error: GatewayError) -> list[tuple[bytes, bytes]]:
-    headers = [_JSON, (b"x-request-id", ctx.id.encode()), ctx.compiled.version_header, *error.headers]
+def _error_fields(ctx: Context, error: GatewayError) -> bytes:
+    fields = b"%bx-request-id: %b\r\n%b%b" % (_JSON, ctx.id.encode(), ctx.compiled.fields, error.fields)
     if ctx.target is not None:
-        headers += ctx.target.response_headers
-        headers.append((b"x-throughway-attempts", b"%d" % ctx.attempts))
+        fields += b"%bx-throughway-attempts: %d\r\n" % (ctx.target.fields, ctx.attempts)
     if error.retry_after_ms:
-        headers.append((b"retry-after", b"%d" % -(-error.retry_after_ms // 1_000)))
-        headers.append((b"retry-after-ms", b"%d" % error.retry_after_ms))
+        seconds = -(-error.retry_after_ms // 1_000)
+        fields += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (seconds, error.retry_after_ms)
     elif error.fault.retry and error.status == OVERLOADED.status:
-        headers.append((b"retry-after", b"1"))
-    return headers
+        fields += b"retry-after: 1\r\n"
+    return fields
 
 
 def _error_body(error: GatewayError) -> bytes:

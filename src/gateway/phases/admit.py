@@ -22,8 +22,7 @@ from gateway.base.errors import (
     GatewayError,
 )
 from gateway.base.ports import TokenCounter
-from gateway.base.snapshot import Budget, Limits, Price, Team
-from gateway.base.usage import Usage, cost_nano_usd
+from gateway.base.snapshot import Budget, Limits, Team
 
 EXPECTED_OUTPUT = 256
 _NO_LIMITS = Limits()
@@ -54,7 +53,7 @@ class Admission:
     def compile(self, entry: KeyEntry) -> None:
         """Makes the plan of a key for the budget periods of now."""
         now_s = time.time()
-        entry.budget_ends_s = 1 << 62
+        entry.budget_ends_s, entry.tokens_per_minute = 1 << 62, -1
         key, team = entry.key, self._teams.get(entry.team)
         scopes: list[Scope] = []
         names: list[str] = []
@@ -70,6 +69,9 @@ class Admission:
             entry.budget_ends_s = min(entry.budget_ends_s, ends_s)
             scopes.append(_scope(scope_id, limits, budget, period))
             names.append(name)
+            per_minute = limits.tokens_per_minute
+            if per_minute is not None and (entry.tokens_per_minute < 0 or per_minute < entry.tokens_per_minute):
+                entry.tokens_per_minute = per_minute
         entry.scope_names = names
         entry.plan = self._table.plan(scopes) if scopes else None
 
@@ -86,20 +88,20 @@ class Admission:
             return
         bound = reading.max_output_tokens
         tokens = prompt + (EXPECTED_OUTPUT if bound is None else bound) * reading.choices
-        limit = plan.tokens_left()[0]
-        if prompt <= limit < tokens:
-            tokens = limit  # the prompt fits: what the answer takes beyond is debited when it is known
+        if prompt <= entry.tokens_per_minute < tokens:
+            tokens = entry.tokens_per_minute  # the prompt fits: what the answer takes beyond is debited when it is known
+        price = model.price
         nano_usd = 0
-        if model.price is not None:
-            longest = model.model.max_output_tokens if bound is None else bound
-            nano_usd = _worst_cost(model.price, prompt, longest * reading.choices)
+        if price is not None:
+            longest = (model.model.max_output_tokens if bound is None else bound) * reading.choices
+            nano_usd = price.request_nano_usd - (prompt * price.input + longest * price.output) // -1_000_000
         refused = plan.admit(tokens, nano_usd)
         if refused:
             raise _refusal(entry, plan, refused, tokens)
         ctx.plan = plan
         ctx.reserved_tokens = tokens
         ctx.reserved_nano_usd = nano_usd
-        ctx.limits_headers = _limits_headers(plan)
+        ctx.limit_fields = plan.limit_fields()
 
     def _count(self, reading: Reading, encoding: str) -> int:
         count = self._counter.count
@@ -135,10 +137,6 @@ def find_model(compiled: Compiled, entry: KeyEntry, name: str) -> ModelEntry:
     return model
 
 
-def _worst_cost(price: Price, prompt: int, output: int) -> int:
-    return cost_nano_usd(price, Usage(prompt, output))
-
-
 def _refusal(entry: KeyEntry, plan: Plan, refused: int, tokens: int) -> GatewayError:
     if refused == TABLE_FULL:
         return GatewayError(OVERLOADED, "The node's table of limits is full.", retry_after_ms=1_000)
@@ -161,34 +159,5 @@ def _refusal(entry: KeyEntry, plan: Plan, refused: int, tokens: int) -> GatewayE
         RATE_LIMIT_EXCEEDED,
         f"The limit of {limit} of {scope} is reached. Retry in {max(retry_after_ms, 1) / 1_000:.3g} s.",
         retry_after_ms=max(retry_after_ms, 1),
-        headers=_limits_headers(plan),
+        fields=plan.limit_fields(),
     )
-
-
-def _limits_headers(plan: Plan) -> tuple[tuple[bytes, bytes], ...]:
-    """As OpenAI's clients read them ("Rate limits in headers")."""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    limit, left, reset_ms = plan.requests_left()
-    if limit >= 0:
-        headers = (
-            (b"x-ratelimit-limit-requests", b"%d" % limit),
-            (b"x-ratelimit-remaining-requests", b"%d" % left),
-            (b"x-ratelimit-reset-requests", _duration(reset_ms)),
-        )
-    limit, left, reset_ms = plan.tokens_left()
-    if limit >= 0:
-        headers += (
-            (b"x-ratelimit-limit-tokens", b"%d" % limit),
-            (b"x-ratelimit-remaining-tokens", b"%d" % left),
-            (b"x-ratelimit-reset-tokens", _duration(reset_ms)),
-        )
-    return headers
-
-
-def _duration(ms: int) -> bytes:
-    """ "120ms", "1.5s", "2m0s"."""
-    if ms < 1_000:
-        return b"%dms" % ms
-    if ms < 60_000:
-        return b"%gs" % (ms / 1_000)
-    return b"%dm%ds" % divmod(ms // 1_000, 60)

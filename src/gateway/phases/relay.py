@@ -44,8 +44,8 @@ TAIL_BYTES = 8_192
 MAX_RETRY_AFTER_MS = 3_600_000
 
 _EVENT_STREAM = b"text/event-stream"
-_CACHE_HEADER = (b"x-throughway-cache", b"bypass")
-_ATTEMPTS = tuple((b"x-throughway-attempts", b"%d" % n) for n in range(16))
+_STREAM_FIELDS = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+"""The second keeps nginx in front of us from buffering the stream."""
 
 
 class Steps(Protocol):
@@ -74,18 +74,17 @@ class Steps(Protocol):
         """Ends the request after a fault of our own."""
 
 
-def response_headers(ctx: Context, content_type: bytes) -> list[tuple[bytes, bytes]]:
-    """What every answer of a provider carries."""
+def response_fields(ctx: Context, content_type: bytes) -> bytes:
+    """The header lines that every answer of a provider carries."""
     assert ctx.target is not None
-    return [
-        (b"content-type", content_type),
-        (b"x-request-id", ctx.id.encode()),
-        *ctx.target.response_headers,
-        _ATTEMPTS[ctx.attempts],
-        _CACHE_HEADER,
-        ctx.compiled.version_header,
-        *ctx.limits_headers,
-    ]
+    return b"content-type: %b\r\nx-request-id: %b\r\n%bx-throughway-attempts: %d\r\nx-throughway-cache: bypass\r\n%b%b" % (
+        content_type,
+        ctx.id.encode(),
+        ctx.target.fields,
+        ctx.attempts,
+        ctx.compiled.fields,
+        ctx.limit_fields,
+    )
 
 
 class Relay:
@@ -174,11 +173,13 @@ class Relay:
         self._mode = _ENDED
         ctx.usage, ctx.finish_reason = found
         self._steps.settle(ctx)
-        headers = response_headers(ctx, content_type)
-        headers.append((b"x-throughway-cost-usd", usd(ctx.cost_nano_usd)))
-        headers.append((b"x-throughway-overhead-us", b"%d" % overhead_us(ctx, now_ns())))
         ctx.status = status
-        ctx.exchange.respond(status, headers, body)
+        fields = b"%bx-throughway-cost-usd: %b\r\nx-throughway-overhead-us: %d\r\n" % (
+            response_fields(ctx, content_type),
+            usd(ctx.cost_nano_usd),
+            overhead_us(ctx, now_ns()),
+        )
+        ctx.exchange.respond(status, fields, body)
         self._steps.finish(ctx)
 
     def _collect(self, data: bytes, last: bool) -> None:
@@ -208,7 +209,7 @@ class Relay:
         status, content_type, length, _ = self._head
         self._mode = _PASSING
         ctx.status = status
-        ctx.exchange.start(status, response_headers(ctx, content_type), length)
+        ctx.exchange.start(status, response_fields(ctx, content_type), length)
         collected, self._collected = b"".join(self._collected), []
         if collected:
             self._pass(collected, last=False)
@@ -234,10 +235,7 @@ class Relay:
         self._mode = _STREAMING
         self._scanner = ChatScanner(ctx.hide_usage)
         ctx.status = 200
-        headers = response_headers(ctx, content_type)
-        headers.append((b"cache-control", b"no-cache"))
-        headers.append((b"x-accel-buffering", b"no"))
-        ctx.exchange.start(200, headers)
+        ctx.exchange.start(200, response_fields(ctx, content_type) + _STREAM_FIELDS)
 
     def _stream(self, data: bytes, last: bool) -> None:
         ctx, scanner = self.ctx, self._scanner

@@ -49,6 +49,8 @@ def choose(ctx: Context) -> TargetEntry | None:
 
 def _of_model(model: ModelEntry, excluded: frozenset[TargetEntry]) -> TargetEntry | None:
     turn = model.schedule
+    if len(turn) == 1:
+        return turn[0] if turn[0] not in excluded else None
     for _ in range(len(turn)):
         target = turn[model.turn % len(turn)]
         model.turn += 1

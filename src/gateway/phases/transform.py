@@ -13,11 +13,12 @@ JOIN_BYTES = 65_536
 """Up to here head and body leave as one piece; beyond, the body is not copied."""
 
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_LENGTH = b"content-length: "
 _NO_TRACE = b"0" * 32
 
 
 def request_head(path: str, host: str, credential: bytes | None, extra: Sequence[tuple[str, str]]) -> bytes:
-    """A request's head up to what changes with each request."""
+    """A request's head up to the number of its content-length, which is its last field."""
     lines = [
         b"POST %s HTTP/1.1" % path.encode(),
         b"host: %s" % host.encode(),
@@ -29,20 +30,26 @@ def request_head(path: str, host: str, credential: bytes | None, extra: Sequence
     if credential is not None:
         lines.append(b"authorization: Bearer %s" % credential)
     lines += [f"{name}: {value}".encode() for name, value in extra]
-    return b"\r\n".join([*lines, b""])
+    return b"\r\n".join([*lines, _LENGTH])
 
 
 def build(ctx: Context) -> bytes | list[bytes]:
     """The whole request for `ctx.target`, as bytes, or in pieces where it is large."""
     target, reading, endpoint = ctx.target, ctx.reading, ctx.endpoint
     assert target is not None and reading is not None and endpoint is not None
-    ctx.hide_usage = reading.stream and not reading.include_usage and endpoint.generates
-    pieces = openai.splice(ctx.exchange.body, reading, target.model_json, ask_usage=ctx.hide_usage)
-    length = sum(map(len, pieces))
-    head = target.heads[endpoint.name] + b"content-length: %d\r\n" % length
+    body = ctx.exchange.body
+    head = target.heads[endpoint.name]
     if ctx.trace_id:
-        head += b"traceparent: %s\r\n" % _child_span(ctx)
-    pieces.insert(0, head + b"\r\n")
+        head = b"%btraceparent: %b\r\n%b" % (head[: -len(_LENGTH)], _child_span(ctx), _LENGTH)
+    ctx.hide_usage = reading.stream and not reading.include_usage and endpoint.generates
+    if ctx.hide_usage or body[reading.model_start : reading.model_end] != target.model_json:
+        pieces = openai.splice(body, reading, target.model_json, ask_usage=ctx.hide_usage)
+    elif len(body) <= JOIN_BYTES:
+        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
+    else:
+        pieces = [body]
+    length = sum(map(len, pieces))
+    pieces.insert(0, b"%b%d\r\n\r\n" % (head, length))
     return b"".join(pieces) if length <= JOIN_BYTES else pieces
 
 

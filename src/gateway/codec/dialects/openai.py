@@ -37,6 +37,8 @@ TOKENS_OF_IMAGE = 765
 
 _SPLICED = (b"model", b"stream_options")
 _USAGE_OPTION = b',"stream_options":{"include_usage":true}'
+_ABSENT = msgspec.Raw(b"null")
+"""A union with Raw would admit nothing but null."""
 
 
 class _Image(msgspec.Struct):
@@ -53,7 +55,7 @@ class _Message(msgspec.Struct):
     role: str
     content: str | list[_Part] | None = None
     name: str | None = None
-    tool_calls: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = _ABSENT
 
 
 class _StreamOptions(msgspec.Struct):
@@ -71,9 +73,9 @@ class _Chat(_Governed):
     messages: list[_Message] = msgspec.field(default_factory=list)
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    tools: msgspec.Raw | None = None
-    functions: msgspec.Raw | None = None
-    response_format: msgspec.Raw | None = None
+    tools: msgspec.Raw = _ABSENT
+    functions: msgspec.Raw = _ABSENT
+    response_format: msgspec.Raw = _ABSENT
 
 
 _Prompt = str | list[str | int | list[int]] | None
@@ -134,8 +136,8 @@ def _validation_fault(text: str) -> GatewayError:
     return GatewayError(INVALID_VALUE, f"{what}{f' in {param!r}' if param else ''}.", param=param)
 
 
-def _positive(value: int | None, param: str, most: int) -> int | None:
-    if value is not None and not 1 <= value <= most:
+def _bounded(value: int, param: str, most: int) -> int:
+    if not 1 <= value <= most:
         raise GatewayError(INVALID_VALUE, f"{param!r} must be between 1 and {most}.", param=param)
     return value
 
@@ -149,17 +151,17 @@ def _reading(body: _Governed, spans: tuple[int, ...]) -> Reading:
         raise GatewayError(MISSING_MODEL, "The body has no 'model'.", param="model")
     assert isinstance(model, str)
     options = body.stream_options
+    model_start, model_end, options_start, options_end, close = spans
     return Reading(
-        model=model,
-        model_start=spans[0],
-        model_end=spans[1],
-        options_start=spans[2],
-        options_end=spans[3],
-        close=spans[4],
-        stream=body.stream is True,
-        include_usage=options is not None and options.include_usage is True,
-        choices=_positive(body.n, "n", MAX_CHOICES) or 1,
-        texts=[],
+        model,
+        model_start,
+        model_end,
+        close,
+        body.stream is True,
+        options is not None and options.include_usage is True,
+        options_start,
+        options_end,
+        choices=1 if body.n is None else _bounded(body.n, "n", MAX_CHOICES),
     )
 
 
@@ -191,15 +193,16 @@ def read_chat(body: bytes) -> Reading:
         if message.name is not None:
             texts.append(message.name)
             fixed += TOKENS_A_NAME
-        if message.tool_calls is not None:
+        if message.tool_calls is not _ABSENT:
             texts.append(str(bytes(message.tool_calls), "utf-8"))
     for declared in (chat.tools, chat.functions, chat.response_format):
-        if declared is not None:
+        if declared is not _ABSENT:
             texts.append(str(bytes(declared), "utf-8"))
     reading.fixed_tokens = fixed
-    reading.max_output_tokens = _positive(
-        chat.max_completion_tokens, "max_completion_tokens", _MOST_TOKENS
-    ) or _positive(chat.max_tokens, "max_tokens", _MOST_TOKENS)
+    if chat.max_completion_tokens is not None:
+        reading.max_output_tokens = _bounded(chat.max_completion_tokens, "max_completion_tokens", _MOST_TOKENS)
+    elif chat.max_tokens is not None:
+        reading.max_output_tokens = _bounded(chat.max_tokens, "max_tokens", _MOST_TOKENS)
     return reading
 
 
@@ -227,9 +230,10 @@ def read_completion(body: bytes) -> Reading:
     prompts = _read_prompt(reading, completion.prompt)
     if completion.suffix:
         reading.texts.append(completion.suffix)
-    best_of = _positive(completion.best_of, "best_of", MAX_CHOICES) or 1
+    best_of = 1 if completion.best_of is None else _bounded(completion.best_of, "best_of", MAX_CHOICES)
     reading.choices = prompts * max(reading.choices, best_of)
-    reading.max_output_tokens = _positive(completion.max_tokens, "max_tokens", _MOST_TOKENS)
+    if completion.max_tokens is not None:
+        reading.max_output_tokens = _bounded(completion.max_tokens, "max_tokens", _MOST_TOKENS)
     return reading
 
 

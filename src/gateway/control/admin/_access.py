@@ -157,7 +157,7 @@ def admin_token(node: Node, log: Log) -> str:
     file = node.admin_token_file
     if not file.exists():
         _make_token(file)
-        log.event("info", "admin.first_start", credential_file=str(file), note="made the admin API's credential")
+        log.event("info", "admin.token_made", file=str(file))
     with file.open() as stream:
         if stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:
             raise ValueError(

@@ -153,3 +153,16 @@ class StatusReport(msgspec.Struct, frozen=True):
     versions: Annotated[dict[str, str], Meta(description="Of the control plane and what it runs on.")]
     uptime_s: int
     node: NodeReport
+
+
+MODELS = (
+    ErrorAnswer,
+    KeyRequest,
+    KeyInfo,
+    NewKey,
+    KeyList,
+    UsageReport,
+    RecentRequests,
+    StatusReport,
+)
+"""What the OpenAPI document describes."""

@@ -25,6 +25,7 @@ from gateway.supervisor import bind_listeners
 
 PEPPER = b"pepper-canary-0123456789abcdef0123456789"
 TOKEN = "token-canary-0123456789abcdef"
+NOBODY, ANY_PORT = Address(port=1), Address(port=0)
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -91,7 +92,7 @@ class ControlPlane:
 
 @contextmanager
 def control_plane(
-    state: Path, *, ops: Address = Address(port=1), token: str = TOKEN, listen: Address = Address()
+    state: Path, *, ops: Address = NOBODY, token: str = TOKEN, listen: Address = ANY_PORT
 ) -> Iterator[ControlPlane]:
     """Starts one on a free port; the kernel keeps callers waiting until it accepts."""
     node = Node(ops=ops, admin=Admin(listen, token), state_dir=state)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 from litestar import Litestar, get
 
 from gateway.base.node import Address, Admin, Node
 from gateway.base.ports import UsageReader
-from gateway.control.admin import _routes
+from gateway.control.admin import _observer, _routes
 from gateway.control.admin._access import (
     ATTEMPTS,
     MAX_PEERS,
@@ -25,9 +26,10 @@ from gateway.control.admin._access import (
 )
 from gateway.control.admin._app import build_app
 from gateway.control.admin._control import Control
-from gateway.control.admin._errors import CODES
+from gateway.control.admin._errors import CODES, AdminError
 from gateway.control.admin._metrics import Metrics
 from gateway.control.admin._models import KeyBudget
+from gateway.control.admin._observer import Observer
 from gateway.control.admin._services import Services
 from tests.gateway.control.admin.process import Silent
 from tests.gateway.control.admin.test_process import ROUTES
@@ -72,16 +74,16 @@ def test_a_handler_without_access_keeps_the_control_plane_from_starting(
         make(tmp_path)
 
 
-@pytest.fixture
-def document(tmp_path: Path) -> dict[str, object]:
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     (handler,) = [
         handler
-        for route in make(tmp_path).routes
+        for route in make(tmp_path_factory.mktemp("state")).routes
         if route.path == "/admin/v1/openapi.json"
         for handler in route.route_handlers  # type: ignore[union-attr]
         if "GET" in handler.http_methods
     ]
-    served = asyncio.run(handler.fn())
+    served = asyncio.run(handler.fn())  # type: ignore[arg-type]
     made: dict[str, object] = json.loads(served)
     return made
 
@@ -100,15 +102,26 @@ def test_the_document_is_openapi_31_and_describes_every_endpoint_of_the_api(docu
     guarded = {(method, path.replace("/some", "/{key_id}")): guarded for method, path, guarded in ROUTES}
     for path, item in paths.items():
         for method, operation in item.items():
-            assert operation["security"] == ([{"token": []}] if guarded[method.upper(), path] else [])
+            assert operation.get("security", []) == ([{"token": []}] if guarded[method.upper(), path] else [])
 
 
 def test_the_schemas_of_the_document_are_sound_and_refuse_unknown_fields(document: dict[str, object]) -> None:
+    validator: Any = import_module("jsonschema").Draft202012Validator  # its types are a package of their own
     components = document["components"]
     assert isinstance(components, dict)
     schemas = components["schemas"]
+    wanted = {**schemas["KeyRequest"], "components": components}
+    accepts = validator(wanted).is_valid
+    assert accepts({"name": "k", "models": ["gpt-*"], "limits": {"concurrency": 1}, "budget": None})
+    for wrong in (
+        {},
+        {"name": "k", "models": [""]},
+        {"name": "k", "limits": {"concurrency": 0}},
+        {"name": "k", "x": 1},
+    ):
+        assert not accepts(wrong)
     for schema in schemas.values():
-        Draft202012Validator.check_schema(schema)
+        validator.check_schema(schema)
     references = {part.partition('"')[0] for part in json.dumps(document).split('"#/components/schemas/')[1:]}
     assert references <= set(schemas)
     assert schemas["KeyRequest"]["additionalProperties"] is False
@@ -128,6 +141,35 @@ def test_an_empty_token_file_is_no_token(tmp_path: Path) -> None:
     (tmp_path / "admin-token").touch(0o600)
     with pytest.raises(ValueError, match="holds no admin token"):
         admin_token(Node(state_dir=tmp_path), Silent())
+
+
+def test_a_body_that_does_not_arrive_in_time_or_ends_early_is_the_callers_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def stalled() -> dict[str, object]:
+        await asyncio.sleep(60)
+        return {}
+
+    async def left() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    async def read(receive: Any) -> int:
+        statuses = []
+
+        async def app(_scope: object, bounded: Any, _send: object) -> None:
+            try:
+                await bounded()
+            except AdminError as error:
+                statuses.append(error.status)
+
+        observer = Observer(app, Metrics(), Silent())
+        await observer({"type": "http", "method": "POST"}, receive, receive)  # type: ignore[arg-type]
+        assert observer.idle.is_set()
+        return statuses[0]
+
+    monkeypatch.setattr(_observer, "BODY_S", 0.05)
+    assert asyncio.run(read(stalled)) == 408
+    assert asyncio.run(read(left)) == 400
 
 
 class Clock:

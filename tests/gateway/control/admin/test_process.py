@@ -147,7 +147,7 @@ def test_a_token_is_made_at_the_first_start_and_kept(tmp_path: Path) -> None:
         token = file.read_text().strip()
         assert control.http.get("/admin/v1/keys", headers={"authorization": f"Bearer {token}"}).status_code == 200
         control.stop()
-        assert control.events("admin.first_start")
+        assert control.events("admin.token_made")[0]["file"] == str(file)
         assert token not in control.output()
         assert admin_token(control.node, Silent()) == token
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -321,25 +321,6 @@ def test_metrics_are_the_nodes_and_its_own(control: ControlPlane) -> None:
     assert re.search(r'^throughway_control_requests_total\{status="200"\} \d', text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("fault", ["status 500", "nonsense", "slow"])
-def test_a_node_that_answers_badly_is_reported_in_bounded_time(control: ControlPlane, ops: Ops, fault: str) -> None:
-    before = dict(ops.answers)
-    try:
-        if fault == "status 500":
-            ops.answers["/status"] = 500, b""
-        elif fault == "nonsense":
-            ops.answers["/status"] = 200, b"[1]"
-        else:
-            ops.delay_s = 6.0
-        began = time.monotonic()
-        report = control.get("/admin/v1/status").json()["node"]
-        assert not report["up"]
-        assert report["error"]
-        assert time.monotonic() - began < 2.0 + NOISE_S
-    finally:
-        ops.answers, ops.delay_s = before, 0.0
-
-
 def test_it_serves_without_a_data_plane(tmp_path: Path) -> None:
     with control_plane(tmp_path) as control:
         assert control.http.get("/readyz").text == "ready\n"
@@ -350,20 +331,6 @@ def test_it_serves_without_a_data_plane(tmp_path: Path) -> None:
         assert {"throughway_control_up 1.0", "throughway_node_up 0.0"} <= set(metrics)
         assert control.post("/admin/v1/keys", {"name": "first"}).status_code == 201
         assert error_of(control.post("/admin/v1/keys", {"name": "k", "team": "search"})) == (503, "unavailable")
-
-
-def test_it_is_not_ready_without_ledger_and_keys_and_says_which(tmp_path: Path) -> None:
-    (tmp_path / "ledger.sqlite3").write_bytes(b"this is no database" * 100)
-    (tmp_path / "keys.json").write_text("{")
-    with control_plane(tmp_path) as control:
-        answer = control.http.get("/readyz")
-        assert error_of(answer) == (503, "unavailable")
-        assert "ledger" in answer.text
-        assert "keys" in answer.text
-        assert str(tmp_path) not in answer.text  # anybody may ask
-        assert control.http.get("/healthz").status_code == 200
-        assert error_of(control.get("/admin/v1/usage")) == (503, "unavailable")
-        assert error_of(control.get("/admin/v1/keys")) == (503, "unavailable")
 
 
 # -- the page, the document, paths
