@@ -47,7 +47,7 @@ lint: setup  ## ruff, mypy, stubtest and the floors of the architecture
 	$(call section,mypy)
 	$(BIN)/mypy
 	$(call section,stubtest)
-	$(BIN)/stubtest --mypy-config-file pyproject.toml $(KERNELS:src/_fastpath/%.pyx=_fastpath.%)
+	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist .stubtest-allowlist --ignore-unused-allowlist $(KERNELS:src/_fastpath/%.pyx=_fastpath.%)
 	$(call section,import-linter)
 	$(BIN)/lint-imports
 

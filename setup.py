@@ -60,6 +60,8 @@ setup(
             "cdivision": True,
             "initializedcheck": False,
             "linetrace": COVERAGE,
+            "auto_pickle": False,
+            "autotestdict": False,
         },
     ),
     options={"build_ext": {"parallel": os.cpu_count()}},

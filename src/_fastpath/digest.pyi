@@ -1,5 +1,8 @@
 """SipHash-2-4 with a 128-bit result (Aumasson and Bernstein, 2012), for tables that must not tell what they hold."""
 
+from typing import final
+
+@final
 class Digester:
     """Digests under one key.
 

@@ -4,6 +4,7 @@ A table keyed by such a digest under a random key can be asked with a secret wit
 can neither find two inputs of one digest nor learn from the time a look-up takes.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
@@ -65,6 +66,7 @@ cdef void siphash128(const uint8_t* key, const uint8_t* data, Py_ssize_t size, u
     _store(out + 8, v[0] ^ v[1] ^ v[2] ^ v[3])
 
 
+@cython.final
 cdef class Digester:
     def __init__(self, bytes key not None):
         if PyBytes_GET_SIZE(key) != 16:

@@ -6,6 +6,7 @@ from typing import final
 
 from _fastpath.wheel import Timer, Wheel
 
+@final
 class Edge:
     """What the connections of a listener share: the application, the bounds, and what is counted. Calling it makes a protocol.
 

@@ -2,7 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import final
 
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Timer:
     """One deadline. `callback` is called without arguments once it has passed."""
 
@@ -11,6 +15,7 @@ class Timer:
     def deadline_ns(self) -> int:
         """CLOCK_MONOTONIC; 0 while disarmed."""
 
+@final
 class Wheel:
     """A wheel driven by one `call_later` a tick of `loop`. A deadline is met up to two ticks late, never early.
 

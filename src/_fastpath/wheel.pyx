@@ -7,6 +7,7 @@ Rules:
 - Moving a deadline earlier relinks at once.
 """
 
+cimport cython
 from posix.time cimport clock_gettime, timespec, CLOCK_MONOTONIC
 from libc.stdint cimport int64_t
 
@@ -39,6 +40,7 @@ cdef inline void _unlink(Timer timer) noexcept:
     timer._next = None
 
 
+@cython.final
 cdef class Wheel:
     def __init__(self, loop=None, int64_t tick_ms=50, int64_t slots=512):
         cdef Timer head

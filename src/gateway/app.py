@@ -22,12 +22,21 @@ from gateway.adapters.spool import Spool
 from gateway.adapters.tokens import QuicktokCounter
 from gateway.base.budget import period_at
 from gateway.base.node import Node
-from gateway.base.snapshot import Period, Snapshot
+from gateway.base.snapshot import Snapshot
 from gateway.control.config import FileSource, Loaded, load, resolve
 from gateway.dataplane.agent import Agent, AgentServices, write_snapshot
 from gateway.dataplane.worker import Services, Worker, read_snapshot
 from gateway.phases.admit import key_scope, team_scope
-from gateway.supervisor import ChildEnv, ChildSpec, Policy, StateLock, Supervisor, bind_listeners, check_file_limit, worker_count
+from gateway.supervisor import (
+    ChildEnv,
+    ChildSpec,
+    Policy,
+    StateLock,
+    Supervisor,
+    bind_listeners,
+    check_file_limit,
+    worker_count,
+)
 
 METRICS_BYTES = 1_048_576
 """Of each process's series: about 1,500 of them."""
@@ -82,6 +91,7 @@ def run_worker(env: ChildEnv) -> None:
         node=args.node,
         memory=NodeMemory.attach(str(env.memory_file)),
         slot=env.slot,
+        agent_slot=args.workers,
         pepper=args.pepper,
         listener=env.sockets["listen"],
         resolve=lambda reference: resolve(reference, os.environ),
@@ -238,8 +248,9 @@ def seed_budgets(node: Node, snapshot: Snapshot, memory: NodeMemory, slot: int) 
     """
     if not node.ledger_file.exists() and not node.spool_dir.exists():
         return
-    with_budget = [s for s in (*snapshot.keys, *snapshot.teams) if s.budget is not None]
-    if not with_budget:
+    budgets = [(key_scope(key.id), key.budget, 0, key.id) for key in snapshot.keys if key.budget is not None]
+    budgets += [(team_scope(team.name), team.budget, 1, team.name) for team in snapshot.teams if team.budget is not None]
+    if not budgets:
         return
     ledger = SqliteLedger(node.ledger_file)
     try:
@@ -247,16 +258,9 @@ def seed_budgets(node: Node, snapshot: Snapshot, memory: NodeMemory, slot: int) 
         while shipper.run_once().records:
             pass
         table = Table(memory, slot)
-        now_s = time.time()
-        spent: dict[Period, tuple[dict[str, int], dict[str, int]]] = {}
-        periods = {s.budget.per: period_at(s.budget.per, now_s) for s in with_budget if s.budget is not None}
-        for per, (_, begin_s, _) in periods.items():
-            spent[per] = ledger.spent_since(begin_s * 1_000)
-        for key in snapshot.keys:
-            if key.budget is not None:
-                table.seed_spent(key_scope(key.id), periods[key.budget.per][0], spent[key.budget.per][0].get(key.id, 0))
-        for team in snapshot.teams:
-            if team.budget is not None:
-                table.seed_spent(team_scope(team.name), periods[team.budget.per][0], spent[team.budget.per][1].get(team.name, 0))
+        periods = {budget.per: period_at(budget.per, time.time()) for _, budget, _, _ in budgets}
+        spent = {per: ledger.spent_since(begin_s * 1_000) for per, (_, begin_s, _) in periods.items()}
+        for scope, budget, of_team, name in budgets:
+            table.seed_spent(scope, periods[budget.per][0], spent[budget.per][of_team].get(name, 0))
     finally:
         ledger.close()

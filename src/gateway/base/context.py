@@ -16,7 +16,6 @@ from gateway.base.ports import Exchange
 from gateway.base.snapshot import Key, Model, Price, Provider, Target
 from gateway.base.usage import Usage
 
-
 _UNSAFE = re.compile(r"[^\t\x20-\x7e]")
 
 

@@ -87,6 +87,14 @@ class SnapshotSource(Protocol):
             gateway.base.errors.ConfigurationError: with every fault that was found.
         """
 
+    @property
+    def log_level(self) -> str | None:
+        """As the newest good configuration has it; None before the first `load`."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What an operator should know of the newest good configuration."""
+
     def changed(self) -> bool:
         """Whether something that `load` would read has changed since it last ran. Cheap: called several times a second."""
 

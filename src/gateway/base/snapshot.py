@@ -26,7 +26,7 @@ class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """Immutable, comparable, strict."""
 
 
-class Price(_Value):
+class Price(_Value, frozen=True):
     """nano-USD for a million tokens of each kind, and for a request. A kind without a price of its own costs as `input` or `output`."""
 
     input: int
@@ -40,7 +40,7 @@ class Price(_Value):
     """Where it was taken from: "config", or "genai-prices/<provider>/<model>"."""
 
 
-class Timeouts(_Value):
+class Timeouts(_Value, frozen=True):
     """Of one call to a provider, in milliseconds."""
 
     connect_ms: int = 5_000
@@ -49,7 +49,7 @@ class Timeouts(_Value):
     total_ms: int = 600_000
 
 
-class Provider(_Value):
+class Provider(_Value, frozen=True):
     """One upstream service."""
 
     name: str
@@ -70,7 +70,7 @@ class Provider(_Value):
     """An HTTP proxy's URL for CONNECT; None takes HTTPS_PROXY / NO_PROXY of the node; "" connects directly."""
 
 
-class Target(_Value):
+class Target(_Value, frozen=True):
     """Where a model's requests may go."""
 
     provider: str
@@ -81,7 +81,7 @@ class Target(_Value):
     """None: unknown; such calls are recorded with cost 0 and counted as unpriced."""
 
 
-class Model(_Value):
+class Model(_Value, frozen=True):
     """A name that applications use."""
 
     name: str
@@ -93,7 +93,7 @@ class Model(_Value):
     """What a request is taken to ask for when it names no bound of its own."""
 
 
-class Limits(_Value):
+class Limits(_Value, frozen=True):
     """None: unlimited."""
 
     requests_per_minute: int | None = None
@@ -101,18 +101,18 @@ class Limits(_Value):
     concurrency: int | None = None
 
 
-class Budget(_Value):
+class Budget(_Value, frozen=True):
     nano_usd: int
     per: Period
 
 
-class Team(_Value):
+class Team(_Value, frozen=True):
     name: str
     limits: Limits = Limits()
     budget: Budget | None = None
 
 
-class Key(_Value):
+class Key(_Value, frozen=True):
     """A caller's key."""
 
     id: str
@@ -129,7 +129,7 @@ class Key(_Value):
     """Unix time."""
 
 
-class Snapshot(_Value):
+class Snapshot(_Value, frozen=True):
     """All that a request needs, but for the secrets of providers."""
 
     version: str

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,11 +27,12 @@ from _fastpath.wheel import Wheel, now_ns
 from gateway import __version__
 from gateway.base import node as slots
 from gateway.base.errors import ConfigurationError
-from gateway.base.node import Node
+from gateway.base.node import Bounds, Node, ServerTimeouts
 from gateway.base.ports import SnapshotSource
 from gateway.base.snapshot import Snapshot, encode
 from gateway.dataplane.exposition import render
 from gateway.dataplane.worker import Log
+from gateway.net.edge import listen, native_edge
 
 POLL_S = 0.25
 """How often the source is asked whether it has changed."""
@@ -39,6 +41,23 @@ FRESH_NS = 3_000_000_000
 _TEXT = b"content-type: text/plain; charset=utf-8\r\n"
 _JSON = b"content-type: application/json\r\n"
 _PROMETHEUS = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+
+
+_OPS_BOUNDS = Bounds(head_bytes=16_384, body_bytes=16_384, all_bodies_bytes=1_048_576, in_flight=256, connections=256)
+_OPS_TIMEOUTS = ServerTimeouts(head_ms=5_000, body_gap_ms=5_000, idle_ms=75_000, write_ms=10_000)
+
+
+class _Ops:
+    """The application behind the ops listener."""
+
+    def __init__(self, answer: Callable[[Exchange], None]) -> None:
+        self.on_request = answer
+
+    def on_head(self, _: Exchange) -> bool:
+        return True
+
+    def on_refusal(self, _: int, reason: str, __: str) -> tuple[bytes, bytes]:
+        return _TEXT, f"{reason}\n".encode()
 
 
 class Shipping(Protocol):
@@ -87,12 +106,14 @@ class Agent:
         self._version = ""
         """Of the snapshot that was published last."""
         self._problems: list[str] = []
+        self._configured_level: str | None = None
         self._reloaded_at_s = 0.0
 
     async def main(self) -> None:
         services = self._services
         self._memory.occupy(services.slot, os.getpid())
         self._memory.set_gauge(services.slot, slots.G_ROLE, slots.ROLE_AGENT)
+        self._memory.set_gauge(services.slot, slots.G_LOG_LEVEL, slots.LOG_LEVELS.index(self._log.level))
         self._version = msgspec.json.decode(self._node.snapshot_file.read_bytes(), type=_Versioned).version
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
@@ -105,10 +126,10 @@ class Agent:
         self._spool_bytes = registry.gauge("throughway_spool_bytes")
         wheel = Wheel(loop)
         wheel.start()
-        server = await loop.create_server(self._ops_edge(loop, wheel), sock=services.listener.dup(), backlog=128)
+        server = await listen(loop, self._ops_edge(loop, wheel), services.listener)
         tasks = [asyncio.create_task(step()) for step in (self._beat, self._watch, self._ship)]
         self._memory.set_state(services.slot, slots.SERVING)
-        stop = asyncio.create_task(self._stopping.wait())
+        stop = asyncio.create_task(self._wait_for_stop())
         done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
         server.close()
         for task in tasks:
@@ -118,6 +139,9 @@ class Agent:
         await asyncio.to_thread(services.shipper.run_once)
         wheel.close()
         self._log.close(5.0)
+
+    async def _wait_for_stop(self) -> None:
+        await self._stopping.wait()
 
     async def _beat(self) -> None:
         while True:
@@ -148,6 +172,9 @@ class Agent:
             self._log.event("error", "config.refused", problems=self._problems[:20], problem_count=len(self._problems))
             return
         self._problems = []
+        self._follow_log_level(self._services.source.log_level)
+        for warning in self._services.source.warnings:
+            self._log.event("warning", "config.warning", message=warning)
         if snapshot.version == self._version:
             return
         try:
@@ -162,6 +189,14 @@ class Agent:
         generation = self._memory.announce_snapshot()
         self._reloads.add(1)
         self._log.event("info", "config.published", version=snapshot.version, generation=generation)
+
+    def _follow_log_level(self, level: str | None) -> None:
+        """A level that changes in the configuration takes effect; until then the one that the node was started with holds."""
+        before, self._configured_level = self._configured_level, level
+        if level is not None and before is not None and level != before:
+            self._log.level = level
+            self._memory.set_gauge(self._services.slot, slots.G_LOG_LEVEL, slots.LOG_LEVELS.index(level))
+            self._log.event("info", "log.level_changed", to=level)
 
     # -- ship
 
@@ -184,25 +219,7 @@ class Agent:
     # -- ops
 
     def _ops_edge(self, loop: asyncio.AbstractEventLoop, wheel: Wheel) -> Edge:
-        def refuse(status: int, reason: str, peer: str) -> tuple[bytes, bytes]:
-            return _TEXT, f"{reason}\n".encode()
-
-        return Edge(
-            loop,
-            wheel,
-            self._answer,
-            lambda _: True,
-            refuse,
-            head_bytes=16_384,
-            body_bytes=16_384,
-            all_bodies_bytes=1_048_576,
-            max_in_flight=256,
-            max_connections=256,
-            head_ms=5_000,
-            body_gap_ms=5_000,
-            idle_ms=75_000,
-            write_ms=10_000,
-        )
+        return native_edge(loop, wheel, _Ops(self._answer), _OPS_BOUNDS, _OPS_TIMEOUTS)
 
     def _answer(self, exchange: Exchange) -> None:
         if exchange.method not in ("GET", "HEAD"):

@@ -11,7 +11,6 @@ import asyncio
 import os
 import signal
 import socket
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +18,6 @@ from typing import Protocol
 import msgspec
 
 from _fastpath.bucket import Table
-from _fastpath.edge import Edge
 from _fastpath.metrics import Registry
 from _fastpath.shm import NodeMemory
 from _fastpath.wheel import Wheel, now_ns
@@ -29,6 +27,7 @@ from gateway.base.ports import RecordSpool, TokenCounter
 from gateway.base.snapshot import Snapshot, SnapshotError, decode
 from gateway.dataplane.compile import Pools, Resolve, compile_snapshot
 from gateway.dataplane.pipeline import Pipeline
+from gateway.net.edge import listen, native_edge, server_tls
 from gateway.phases.account import Accountant, RequestLog
 from gateway.phases.admit import Admission
 from gateway.phases.authenticate import Authenticator
@@ -56,6 +55,7 @@ class Services(msgspec.Struct):
     node: Node
     memory: NodeMemory
     slot: int
+    agent_slot: int
     pepper: bytes
     listener: socket.socket
     resolve: Resolve
@@ -103,8 +103,8 @@ class Worker:
         self._swaps = registry.counter("throughway_snapshot_swaps_total")
         self._swap_failures = registry.counter("throughway_snapshot_failures_total")
         await self._load_snapshot()
-        self._edge = make_edge(loop, self._wheel, self._node, self._pipeline)
-        server = await loop.create_server(self._edge, sock=services.listener.dup(), backlog=4_096, ssl=server_tls(self._node))
+        self._edge = native_edge(loop, self._wheel, self._pipeline, self._node.bounds, self._node.timeouts)
+        server = await listen(loop, self._edge, services.listener, server_tls(self._node.tls))
         heartbeat = asyncio.create_task(self._beat())
         memory.set_state(slot, slots.SERVING)
         self._log.event("info", "worker.serving", slot=slot, pid=os.getpid(), version=self._pipeline.version)
@@ -124,9 +124,10 @@ class Worker:
         self._log.event("info", "worker.draining", slot=self._slot, in_flight=self._edge.in_flight)
         await asyncio.sleep(self._node.lame_duck_ms / 1_000)
         server.close()
+        self._services.listener.close()
         self._edge.drain()
         deadline_ns = now_ns() + self._node.drain_grace_ms * 1_000_000
-        while (self._edge.in_flight or self._edge.connections) and now_ns() < deadline_ns:
+        while (self._edge.in_flight or self._edge.connections) and now_ns() < deadline_ns:  # noqa: ASYNC110 - counters
             await asyncio.sleep(0.01)
         if self._edge.in_flight:
             self._log.event("warning", "worker.grace_ended", slot=self._slot, cut=self._edge.in_flight)
@@ -137,7 +138,7 @@ class Worker:
     # -- heartbeat
 
     async def _beat(self) -> None:
-        memory, slot, edge = self._memory, self._slot, self._edge
+        services, memory, slot, edge = self._services, self._memory, self._slot, self._edge
         interval_s = slots.HEARTBEAT_MS / 1_000
         while True:
             memory.beat(slot)
@@ -150,6 +151,9 @@ class Worker:
                 (slots.G_UPSTREAM_BUSY, sum(p.busy for p in pools)),
             ):
                 memory.set_gauge(slot, gauge, value)
+            level = slots.LOG_LEVELS[memory.gauge(services.agent_slot, slots.G_LOG_LEVEL)]
+            if level and level != self._log.level:
+                self._log.level = level
             if memory.snapshot_generation != self._generation:
                 await self._reload()
             before_ns = now_ns()
@@ -182,35 +186,3 @@ class Worker:
             self._log.event("error", "worker.snapshot_refused", slot=self._slot, error=str(error))
         else:
             self._log.event("info", "worker.snapshot_swapped", slot=self._slot, version=self._pipeline.version)
-
-
-def make_edge(loop: asyncio.AbstractEventLoop, wheel: Wheel, node: Node, pipeline: Pipeline) -> Edge:
-    """The native edge in front of a pipeline, with the node's bounds."""
-    bounds, timeouts = node.bounds, node.timeouts
-    return Edge(
-        loop,
-        wheel,
-        pipeline.on_request,
-        pipeline.on_head,
-        pipeline.on_refusal,
-        head_bytes=bounds.head_bytes,
-        body_bytes=bounds.body_bytes,
-        all_bodies_bytes=bounds.all_bodies_bytes,
-        max_in_flight=bounds.in_flight,
-        max_connections=bounds.connections,
-        head_ms=timeouts.head_ms,
-        body_gap_ms=timeouts.body_gap_ms,
-        idle_ms=timeouts.idle_ms,
-        write_ms=timeouts.write_ms,
-    )
-
-
-def server_tls(node: Node) -> ssl.SSLContext | None:
-    """Raises OSError or ssl.SSLError for a bad certificate or key."""
-    if node.tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(node.tls.cert_file, node.tls.key_file)
-    context.set_alpn_protocols(["http/1.1"])
-    return context

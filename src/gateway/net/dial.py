@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import Callable
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from _fastpath.upstream import UpstreamConnection
 from gateway.base.snapshot import Provider
 from gateway.net.pool import DialError
 
@@ -79,7 +78,7 @@ def proxy_of(provider: Provider, url: SplitResult) -> SplitResult | None:
     if provider.proxy is not None:
         return urlsplit(provider.proxy)
     named = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-    if url.scheme != "https" or not named or urllib.request.proxy_bypass_environment(url.hostname or ""):
+    if url.scheme != "https" or not named or urllib.request.proxy_bypass(url.hostname or ""):
         return None
     return urlsplit(named if "//" in named else f"http://{named}")
 
@@ -102,7 +101,7 @@ class Dialer:
         self._proxy = proxy_of(provider, url) if self._unix_path is None else None
         self._turn = 0
 
-    async def __call__(self, protocol: Callable[[], UpstreamConnection]) -> None:
+    async def __call__(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         """Opens one connection within `connect_ms`. Raises DialError."""
         try:
             async with asyncio.timeout(self._connect_s):
@@ -122,7 +121,7 @@ class Dialer:
         except OSError as error:
             raise DialError("refused", error.strerror or str(error)) from error
 
-    async def _connect(self, protocol: Callable[[], UpstreamConnection]) -> None:
+    async def _connect(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         if self._unix_path is not None:
             await self._loop.create_unix_connection(protocol, self._unix_path)
             return

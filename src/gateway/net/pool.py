@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from _fastpath.upstream import UpstreamConnection
 from _fastpath.wheel import Timer, Wheel
@@ -21,7 +22,7 @@ MAX_WAITERS = 4_096
 IDLE_MS = 55_000
 """Below the 60 s after which common servers and balancers close a silent connection."""
 
-Dial = Callable[[Callable[[], UpstreamConnection]], Awaitable[object]]
+Dial = Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[object]]
 """Opens a connection with the given protocol factory; raises DialError."""
 
 
@@ -184,7 +185,7 @@ class UpstreamPool:
             return made[-1]
 
         try:
-            await self._dial(protocol)
+            await self._dial(cast("Callable[[], asyncio.BaseProtocol]", protocol))  # by its methods, not by its base
         except DialError as error:
             self.dial_failures += 1
             self._fail_one(error.kind, error.message)

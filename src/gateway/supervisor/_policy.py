@@ -36,6 +36,8 @@ class Policy:
     """Between SIGABRT, upon which a stuck child writes its stack, and SIGKILL."""
     drain_grace_ms: int = 30_000
     lame_duck_ms: int = 0
+    repeat_ms: int = 500
+    """A stop signal that follows another so closely is the same one, sent to the process and to its group (as `timeout` does)."""
     drain_slack_ms: int = 5_000
     """What a child gets past grace and lame duck to account and exit."""
     backoff: Backoff = Backoff()

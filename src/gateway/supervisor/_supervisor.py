@@ -136,7 +136,10 @@ class Supervisor:
         self._awake_since = now
         self._ready = False
         self._draining = False
-        self._stop_signals = 0
+        self._stopped_ns: int | None = None
+        """When the first stop signal came."""
+        self._unlisten_ns: int | None = None
+        """When to stop listening; None while nobody drains, and once it is done."""
         self._forced = False
 
     def run(self) -> int:
@@ -185,10 +188,10 @@ class Supervisor:
         if number == signal.SIGHUP:
             self._reload()
         elif number in STOP_SIGNALS:
-            self._stop_signals += 1
-            if self._stop_signals == 1:
+            if self._stopped_ns is None:
+                self._stopped_ns = now
                 self._drain(reason=number.name)
-            else:
+            elif now - self._stopped_ns >= self._policy.repeat_ms * MS:
                 self._log("warning", "supervisor.stopping_now", reason=f"a second signal, {number.name}")
                 for child in self._running():
                     self._kill(child, now)
@@ -355,10 +358,22 @@ class Supervisor:
         self._draining = True
         self._log("info", "supervisor.draining", reason=reason)
         self._notify("STOPPING=1")
+        self._unlisten_ns = _now() + self._policy.lame_duck_ms * MS
         for child in self._children:
             child.due_ns = None
 
+    def _unlisten(self) -> None:
+        """Closes the sockets of those that are stopped first: what nobody will accept must be refused, not queued."""
+        self._unlisten_ns = None
+        first = min(child.spec.drain_order for child in self._children)
+        for child in self._children:
+            if child.spec.drain_order == first:
+                for listener in child.spec.sockets.values():
+                    listener.close()
+
     def _drain_next_group(self, now: int) -> None:
+        if self._unlisten_ns is not None and now >= self._unlisten_ns:
+            self._unlisten()
         running = self._running()
         order = min((child.spec.drain_order for child in running), default=0)
         for child in running:

@@ -212,8 +212,16 @@ def test_sighup_reaches_the_child_that_reloads_and_restarts_none(start: Start) -
     assert len(node.events("child.started")) == 2
 
 
+def test_a_stop_signal_that_comes_twice_at_once_is_one(start: Start) -> None:
+    node = start([worker(0)])
+    node.ready()
+    node.signal(signal.SIGTERM)
+    node.signal(signal.SIGTERM)
+    assert node.end() == (EXIT_CLEAN, "")
+
+
 def test_a_second_signal_kills_at_once(start: Start) -> None:
-    node = start([worker(0, "deaf")])
+    node = start([worker(0, "deaf")], policy={"repeat_ms": 0})
     node.ready()
     node.signal(signal.SIGTERM)
     node.wait("child.terminating", "worker-0")

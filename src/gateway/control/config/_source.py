@@ -106,11 +106,21 @@ class FileSource:
         """
         return not self._watched or any(signature(file) != before for file, before in self._watched.items())
 
+    @property
+    def log_level(self) -> str | None:
+        """As the last good `load` found it: the one setting of the node that takes effect while it runs."""
+        return self.loaded.node.log_level if self.loaded else None
+
+    @property
+    def warnings(self) -> list[str]:
+        return [str(problem) for problem in self.loaded.warnings] if self.loaded else []
+
     def _compared(self, loaded: Loaded) -> Loaded:
         """Warns of node settings that differ from those which the node was started with."""
         if self.loaded is None:
             return loaded
-        kept = msgspec.structs.replace(loaded, node=self.loaded.node, workers=self.loaded.workers)
+        node = msgspec.structs.replace(self.loaded.node, log_level=loaded.node.log_level)
+        kept = msgspec.structs.replace(loaded, node=node, workers=self.loaded.workers)
         names = [name for name in Node.__struct_fields__ if getattr(loaded.node, name) != getattr(kept.node, name)]
         if loaded.workers != kept.workers:
             names.append("workers")
