@@ -30,7 +30,6 @@ from gateway.base.errors import ConfigurationError
 from gateway.base.node import Bounds, Node, ServerTimeouts
 from gateway.base.ports import SnapshotSource
 from gateway.base.snapshot import Snapshot, encode
-from gateway.dataplane.exposition import render
 from gateway.dataplane.worker import Log
 from gateway.net.edge import listen, native_edge
 
@@ -107,6 +106,7 @@ class Agent:
         """Of the snapshot that was published last."""
         self._problems: list[str] = []
         self._configured_level: str | None = None
+        self._loaded = False
         self._reloaded_at_s = 0.0
 
     async def main(self) -> None:
@@ -175,8 +175,10 @@ class Agent:
         self._follow_log_level(self._services.source.log_level)
         for warning in self._services.source.warnings:
             self._log.event("warning", "config.warning", message=warning)
-        if snapshot.version == self._version:
-            return
+        first, self._loaded = not self._loaded, True
+        if first and snapshot.version == self._version:
+            return  # the node began with it
+        # An equal version is announced all the same: a provider's credential may have changed behind its reference.
         try:
             await asyncio.to_thread(write_snapshot, self._node.snapshot_file, snapshot)
         except OSError as error:
@@ -231,6 +233,8 @@ class Agent:
             ready, why = self._readiness()
             exchange.respond(200 if ready else 503, _TEXT, f"{why}\n".encode())
         elif exchange.path == "/metrics":
+            from gateway.dataplane.exposition import render  # noqa: PLC0415 - wanted in this process alone
+
             exchange.respond(200, _PROMETHEUS, render(self._memory, self._services.workers))
         elif exchange.path == "/status":
             exchange.respond(200, _JSON, msgspec.json.encode(self.status()))

@@ -258,6 +258,7 @@ class Relay:
         self._mode = _ENDED
         self._note_provider_time()
         self._read_scanner()
+        self._note_told_error()
         self._steps.settle(ctx)
         ctx.exchange.end(out)
         self._steps.finish(ctx)
@@ -268,12 +269,17 @@ class Relay:
         assert scanner is not None
         if out:
             self.ctx.exchange.write(out)
-        if scanner.error is not None:
-            # The provider has told its error in the stream, in the dialect: it has passed on.
-            self._note_fault(GatewayError(PROVIDER_ERROR, openai.provider_message(scanner.error).message))
+        if self._note_told_error():
             self._conclude(b"")
         else:
-            self._fail(STREAM_TRUNCATED, "Its stream ended without `[DONE]`: the answer is incomplete.")
+            self._fail(STREAM_TRUNCATED, "Its stream ended without its terminal event: the answer is incomplete.")
+
+    def _note_told_error(self) -> bool:
+        """Whether the provider has told an error in the stream, in the dialect: it has passed on, and no terminal undoes it."""
+        told = self._scanner.error if self._scanner is not None else None
+        if told is not None:
+            self._note_fault(GatewayError(PROVIDER_ERROR, openai.provider_message(told).message))
+        return told is not None
 
     def _read_scanner(self) -> None:
         ctx, scanner = self.ctx, self._scanner
