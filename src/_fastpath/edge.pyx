@@ -1,8 +1,8 @@
 """The HTTP/1.1 server side of a connection, as an asyncio protocol for uvloop.
 
 Theory. A connection answers one request at a time, in order. Bytes that arrive while a request is being answered wait,
-bounded, and are parsed when the answer has ended; so pipelining needs no queue of its own. A request that came whole in one
-read goes to the application inside `data_received`: no task, no future, no copy of its head.
+bounded, and are parsed when the answer has ended and the client has taken it; so pipelining needs no queue of its own. A
+request that came whole in one read goes to the application inside `data_received`: no task, no future, no copy of its head.
 
 Rules.
 - At most one `write` or `writelines` a callback: uvloop turns each into a system call.
@@ -12,6 +12,9 @@ Rules.
 - After an error of framing the connection lingers: the answer is sent, our side is shut, and what still comes is dropped for
   a short while, since closing a socket with unread bytes resets it and may take the answer with it.
 - End of file from the client means that it has left, as with nginx; its request is cancelled.
+- One timer a connection. What it means follows from the state (`_await`); while the client does not take what was written, it
+  is the write time-out, which runs anew whenever some of it has been taken.
+- An application that raises ends its own request, and the loop's exception handler is told.
 """
 
 cimport cython
@@ -20,11 +23,13 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memcpy
 
 from _fastpath.http1 cimport (
-    ChunkedDecoder, RequestHead, Span, K_API_KEY, K_AUTHORIZATION, K_CONTENT_ENCODING, K_CONTENT_TYPE, K_TRACEPARENT, K_X_API_KEY, K_X_GOOG_API_KEY, K_X_THROUGHWAY,
-    parse_request_into,
+    ChunkedDecoder, RequestHead, Span, K_API_KEY, K_AUTHORIZATION, K_CONTENT_ENCODING, K_CONTENT_TYPE, K_TRACEPARENT,
+    K_X_API_KEY, K_X_GOOG_API_KEY, K_X_THROUGHWAY, parse_request_into,
 )
 from _fastpath.wheel cimport Timer, Wheel, monotonic_ns
 
+import socket
+import struct
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -34,7 +39,7 @@ cdef enum ConnectionState:
     AWAITING   # the next request's head, of which nothing or a part has come
     BODY       # its body
     BUSY       # the application has it
-    LINGERING  # answered with an error; what comes is dropped
+    LINGERING  # answered for the last time; what comes is dropped
     CLOSED
 
 cdef enum ExchangeState:
@@ -46,11 +51,16 @@ cdef enum:
     NS_PER_MS = 1_000_000
     JOIN_BYTES = 65_536         # up to here a part is copied beside its framing; beyond, it is written as it is
     WRITE_HIGH_BYTES = 65_536   # buffered bytes past which the application is asked to pause
+    PART_BYTES = 4_096          # smaller parts of a body are joined: each object costs some 50 bytes beside its own
     LINGER_NS = 2_000_000_000
 
 cdef dict _STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 cdef str _FULL = "the worker holds as many bytes of request bodies as it may"
 cdef bytes _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+cdef bytes _CLOSE = b"connection: close\r\n"
+cdef bytes _KEEP_ALIVE = b"connection: keep-alive\r\n"  # only HTTP/1.0 needs to be told
+cdef bytes _NO_BYTES = b""
+cdef bytes _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 cdef bytes _status_line(int status):
@@ -77,23 +87,20 @@ cdef inline char* _put_hex(char* at, Py_ssize_t value) noexcept nogil:
     return at
 
 
-cdef bytes _join_head(int status, bytes headers, bytes date, bint close, bytes framing, bytes body):
-    """Status line, fields, `date`, `connection`, `framing` (a whole line), the blank line and `body`, in one allocation."""
+cdef bytes _join_head(int status, bytes headers, bytes date, bytes connection, bytes framing, bytes body):
+    """Status line, `headers`, `date`, `connection`, `framing` (each whole lines), the blank line, `body`; in one allocation."""
     cdef bytes line = _status_line(status)
-    cdef bytes result
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(date) + PyBytes_GET_SIZE(framing) + 2
+    cdef Py_ssize_t size = (
+        PyBytes_GET_SIZE(line) + PyBytes_GET_SIZE(date) + PyBytes_GET_SIZE(headers) + PyBytes_GET_SIZE(connection)
+        + PyBytes_GET_SIZE(framing) + 2 + PyBytes_GET_SIZE(body)
+    )
+    cdef bytes result = PyBytes_FromStringAndSize(NULL, size)
     cdef char* at
-    size += PyBytes_GET_SIZE(body)
-    if close:
-        size += 19
-    size += PyBytes_GET_SIZE(headers)
-    result = PyBytes_FromStringAndSize(NULL, size)
     at = PyBytes_AS_STRING(result)
     at = _put(at, PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
     at = _put(at, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date))
     at = _put(at, PyBytes_AS_STRING(headers), PyBytes_GET_SIZE(headers))
-    if close:
-        at = _put(at, b"connection: close\r\n", 19)
+    at = _put(at, PyBytes_AS_STRING(connection), PyBytes_GET_SIZE(connection))
     at = _put(at, PyBytes_AS_STRING(framing), PyBytes_GET_SIZE(framing))
     at = _put(at, b"\r\n", 2)
     _put(at, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
@@ -103,7 +110,7 @@ cdef bytes _join_head(int status, bytes headers, bytes date, bint close, bytes f
 cdef bytes _chunk(bytes head, bytes data, bint last):
     """`head` and `data` as one chunk, with the last chunk behind it if `last`, in one allocation."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
-    cdef Py_ssize_t room = PyBytes_GET_SIZE(head) + size + 32
+    cdef Py_ssize_t room
     cdef char prefix[18]
     cdef char* end = prefix
     cdef bytes result
@@ -128,7 +135,7 @@ cdef class Edge:
     Args:
         loop, wheel: the worker's event loop and timers.
         on_request: called with each Exchange whose body is complete.
-        on_head: called with an Exchange whose body is still to come; answers True to receive it, or has responded.
+        on_head: called with an Exchange whose body is still to come; answers True to receive it, or has answered whole.
         on_refusal: called with (status, reason, peer) for what is refused below the application (framing, bounds, time-outs);
             returns the fields and the body of the answer.
     """
@@ -151,7 +158,7 @@ cdef class Edge:
         int64_t idle_ms,
         int64_t write_ms,
     ):
-        self.loop_call_soon = loop.call_soon
+        self.loop = loop
         self.wheel = wheel
         self.on_request = on_request
         self.on_head = on_head
@@ -172,6 +179,9 @@ cdef class Edge:
     def __call__(self):
         """A protocol for one accepted socket."""
         return EdgeConnection.__new__(EdgeConnection, self)
+
+    cdef _report(self, error):
+        self.loop.call_exception_handler({"message": "the application behind the edge failed", "exception": error})
 
     @property
     def connections(self):
@@ -275,8 +285,11 @@ cdef class Exchange:
         if self.state != FRESH or connection is None:
             return
         self.state = ENDED
-        framing = b"" if status == 204 or status == 304 else b"content-length: %d\r\n" % PyBytes_GET_SIZE(body)
-        connection.answer(self, status, headers, framing, b"" if self.method == "HEAD" else body)
+        if status == 204 or status == 304:
+            framing = body = _NO_BYTES
+        else:
+            framing = b"content-length: %d\r\n" % PyBytes_GET_SIZE(body)
+        connection.answer(self, status, headers, framing, _NO_BYTES if self.method == "HEAD" else body)
 
     def start(self, int status, bytes headers not None, int64_t length=-1):
         cdef EdgeConnection connection = self.connection
@@ -284,18 +297,23 @@ cdef class Exchange:
         if self.state != FRESH or connection is None:
             return
         self.state = STARTED
-        if length >= 0:
+        self.unwritten = -1
+        self.mute = self.method == "HEAD"
+        if status == 204 or status == 304:
+            self.mute = True
+            framing = _NO_BYTES
+        elif length >= 0:
+            self.unwritten = length
             framing = b"content-length: %d\r\n" % length
         elif connection.head.minor == 1:
             self.chunked = True
             framing = b"transfer-encoding: chunked\r\n"
         else:
-            connection.close_after = True
-            framing = b""
+            connection.close_after = self.until_close = True
+            framing = _NO_BYTES
         self.unsent = _join_head(
-            status, headers, connection.edge.date(monotonic_ns()), connection.will_close(), framing, b""
+            status, headers, connection.edge.date(monotonic_ns()), connection.persistence(), framing, _NO_BYTES
         )
-        self.mute = self.method == "HEAD"
 
     def flush(self):
         """Sends the head that `start` made, if it has not left with a part of the body."""
@@ -311,45 +329,59 @@ cdef class Exchange:
         self._send(connection, data, False)
         return not connection.write_paused
 
-    def end(self, bytes data=b""):
+    def end(self, bytes data not None=b""):
         cdef EdgeConnection connection = self.connection
         if self.state != STARTED or connection is None:
             return
-        self.state = ENDED
         self._send(connection, data, True)
+        self.state = ENDED
+        if self.unwritten > 0 and not self.mute:
+            connection.break_off(self)
+            raise RuntimeError(f"the answer ended {self.unwritten} bytes before the length it announced")
         connection.finish(self)
 
     def abort(self):
         cdef EdgeConnection connection = self.connection
         if self.state == ENDED or connection is None:
             return
-        self.state = ENDED
         self.flush()
+        self.state = ENDED
         connection.break_off(self)
 
     cdef _send(self, EdgeConnection connection, bytes data, bint last):
-        cdef bytes head = self.unsent if self.unsent is not None else b""
-        self.unsent = None
+        cdef bytes head = self.unsent if self.unsent is not None else _NO_BYTES
         if self.mute:
-            data = b""
+            data = _NO_BYTES
             last = False
-        if not self.chunked:
-            if head or data:
-                connection.transport.write(head + data if head else data)
-        elif PyBytes_GET_SIZE(data) <= JOIN_BYTES:
-            if data or head or last:
-                connection.transport.write(_chunk(head, data, last) if data or last else head)
-        else:
+        elif self.unwritten >= 0:
+            if PyBytes_GET_SIZE(data) > self.unwritten:  # the client would read the rest as the next answer
+                raise RuntimeError("more bytes of an answer than the length it announced")
+            self.unwritten -= PyBytes_GET_SIZE(data)
+        self.unsent = None
+        if PyBytes_GET_SIZE(data) > JOIN_BYTES:
+            self._send_large(connection, head, data, last)
+        elif self.chunked and (data or last):
+            connection.transport.write(_chunk(head, data, last))
+        elif head or data:
+            connection.transport.write(head + data)
+
+    cdef _send_large(self, EdgeConnection connection, bytes head, bytes data, bint last):
+        """`data` is written as it is, beside its framing."""
+        if self.chunked:
             connection.transport.writelines(
                 (head + b"%x\r\n" % PyBytes_GET_SIZE(data), data, b"\r\n0\r\n\r\n" if last else b"\r\n")
             )
+        elif head:
+            connection.transport.writelines((head, data))
+        else:
+            connection.transport.write(data)
 
 
 @cython.final
 cdef class EdgeConnection(Timer):
     """One accepted connection."""
 
-    def __cinit__(self, Edge edge):
+    def __cinit__(self, Edge edge not None):
         self.edge = edge
         self.head = RequestHead.__new__(RequestHead)
         self.state = AWAITING
@@ -371,51 +403,58 @@ cdef class EdgeConnection(Timer):
     def connection_lost(self, exception):
         cdef Exchange exchange = self.exchange
         self.edge._connections.discard(self)
-        self.edge.wheel.forget(self)
-        self._drop_body()
         self.state = CLOSED
         self.waiting = None
+        self.transport = None
+        self.edge.wheel.forget(self)
         if exchange is not None:
             self._leave(exchange)
 
     def data_received(self, bytes data):
         if self.state == AWAITING:
-            if self.waiting is None:
+            if self.waiting is None and not self.write_paused:
                 self.began_ns = monotonic_ns()
                 self._read(data)
-            else:
+            elif self.waited:
                 self._read(self.waiting + data)
+            else:
+                self._keep_waiting(data)
         elif self.state == BODY:
             self._read_body(data, 0)
         elif self.state == BUSY:
-            self.waiting = data if self.waiting is None else self.waiting + data
-            if PyBytes_GET_SIZE(self.waiting) > self.edge.head_limit and not self.read_paused:
-                self.read_paused = True
-                self.transport.pause_reading()
+            self._keep_waiting(data)
 
     def eof_received(self):
         cdef Exchange exchange = self.exchange
+        self.waiting = None
+        self.state = CLOSED
+        self._await()  # the transport closes when it has flushed, which the client may prevent
         if exchange is not None:
             self._leave(exchange)
         return False
 
     def pause_writing(self):
+        if self.transport is None:
+            return
         self.write_paused = True
+        self.untaken = self.transport.get_write_buffer_size()
         self.edge.wheel.arm(self, monotonic_ns() + self.edge.write_ns)
 
     def resume_writing(self):
         cdef Exchange exchange = self.exchange
         self.write_paused = False
-        self.edge.wheel.disarm(self)
+        if self.transport is None:
+            return
+        self._await()
         if self.state == AWAITING:
-            self.edge.wheel.arm(self, monotonic_ns() + self.edge.idle_ns)
-        if exchange is not None and exchange.on_drain is not None:
+            self._go_on()
+        elif exchange is not None and exchange.on_drain is not None:
             exchange.on_drain()
 
     # -- reading
 
     cdef _read(self, bytes buf):
-        """Reads one request from `buf`, in which nothing of it has been read before."""
+        """Reads the request that `buf` begins with, of which `began_ns` tells when its first bytes came."""
         cdef RequestHead head = self.head
         cdef Edge edge = self.edge
         cdef Py_ssize_t size = PyBytes_GET_SIZE(buf)
@@ -429,11 +468,11 @@ cdef class EdgeConnection(Timer):
             return
         if end == 0:
             self.waiting = buf
-            if self.waited == 0:  # the first bytes of this head: its time runs from here, however slowly the rest comes
-                self.waited = 1
-                edge.wheel.arm(self, self.began_ns + edge.head_ns)
+            if not self.waited:  # the first bytes of this head: its time runs from here, however slowly the rest comes
+                self.waited = True
+                self._await()
             return
-        self.waited = 0
+        self.waited = False
         if edge.in_flight >= edge.max_in_flight:
             self._refuse(503, "the worker holds as many requests as it may")
             return
@@ -469,31 +508,34 @@ cdef class EdgeConnection(Timer):
         cdef RequestHead head = self.head
         self.state = BODY
         self.parts = []
-        self.parts_bytes = 0
         self.decoder = ChunkedDecoder() if head.chunked else None
-        if not self.edge.on_head(exchange):
-            if exchange.state == FRESH:
-                raise RuntimeError("on_head refused a request without an answer")
+        try:
+            if not self.edge.on_head(exchange):
+                if exchange.state != ENDED:
+                    raise RuntimeError("on_head refused a request without an answer")
+                return
+        except Exception as error:
+            self._crashed(exchange, error)
             return
         if self.exchange is not exchange or self.state != BODY:
             return
-        if head.expect_continue and head.minor == 1 and start == PyBytes_GET_SIZE(buf):
+        if head.expect_continue and start == PyBytes_GET_SIZE(buf):
             self.transport.write(_CONTINUE)
-        self.edge.wheel.arm(self, monotonic_ns() + self.edge.body_gap_ns)
         if start < PyBytes_GET_SIZE(buf):
             self._read_body(buf, start)
+        else:
+            self._await()
 
     cdef _read_body(self, bytes data, Py_ssize_t start):
         cdef Edge edge = self.edge
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
-        cdef Py_ssize_t end, before = self.parts_bytes
+        cdef Py_ssize_t end
         cdef bint complete
         cdef list out
         if self.decoder is None:
             end = start + min(size - start, self.head.content_length - self.parts_bytes)
-            self.parts.append(data if start == 0 and end == size else data[start:end])
-            self.parts_bytes += end - start
+            self._keep_part(data if start == 0 and end == size else data[start:end])
             complete = self.parts_bytes == self.head.content_length
         else:
             out = []
@@ -502,11 +544,9 @@ cdef class EdgeConnection(Timer):
             except ProtocolError as error:
                 self._refuse(error.status, error.reason)
                 return
-            for part in out:
-                self.parts_bytes += PyBytes_GET_SIZE(part)
-            self.parts += out
+            if out:
+                self._keep_part(<bytes>out[0] if len(out) == 1 else b"".join(out))
             complete = self.decoder.done
-        edge.body_bytes += self.parts_bytes - before
         if self.parts_bytes > edge.body_limit:
             self._refuse(413, f"the body is longer than the limit of {edge.body_limit} bytes")
             return
@@ -514,7 +554,7 @@ cdef class EdgeConnection(Timer):
             self._refuse(503, _FULL)
             return
         if not complete:
-            edge.wheel.arm(self, monotonic_ns() + edge.body_gap_ns)
+            self._await()
             return
         exchange.body = <bytes>self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
         self.parts = None
@@ -523,22 +563,60 @@ cdef class EdgeConnection(Timer):
             self.waiting = data[end:]
         self._hand_over(exchange)
 
+    cdef _keep_part(self, bytes part):
+        cdef Py_ssize_t last = len(self.parts) - 1
+        self.parts_bytes += PyBytes_GET_SIZE(part)
+        self.edge.body_bytes += PyBytes_GET_SIZE(part)
+        if last >= 0 and PyBytes_GET_SIZE(<bytes>self.parts[last]) < PART_BYTES:
+            self.parts[last] = <bytes>self.parts[last] + part
+        else:
+            self.parts.append(part)
+
     cdef _hand_over(self, Exchange exchange):
         self.state = BUSY
-        self.edge.wheel.disarm(self)
+        self._await()
         self.edge.requests += 1
-        self.edge.on_request(exchange)
+        try:
+            self.edge.on_request(exchange)
+        except Exception as error:
+            self._crashed(exchange, error)
+
+    cdef _crashed(self, Exchange exchange, error):
+        """A fault of the application ends its request, loudly, and no other."""
+        self.edge._report(error)
+        if exchange.connection is self and exchange.state == FRESH:
+            self._refuse(500, "the application failed")
+        else:
+            exchange.abort()
+
+    # -- what waits
+
+    cdef _keep_waiting(self, bytes data):
+        self.waiting = data if self.waiting is None else self.waiting + data
+        if PyBytes_GET_SIZE(self.waiting) > self.edge.head_limit and not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    cdef _go_on(self):
+        """Has `_next` called where an answer has ended, the client has taken it, and something waits."""
+        if not self.write_paused and not self.waited and (self.waiting is not None or self.read_paused):
+            self.edge.loop.call_soon(self._next)
 
     def _next(self):
         """Goes on with what waited while a request was answered."""
         cdef bytes waiting = self.waiting
-        if self.state != AWAITING or waiting is None:
+        if self.state != AWAITING or self.write_paused or self.waited:
             return
-        self.began_ns = monotonic_ns()
-        self._read(waiting)
-        if self.read_paused and self.state != BUSY:
+        if waiting is not None:
+            self.began_ns = monotonic_ns()
+            self._read(waiting)
+        if self.waiting is None or PyBytes_GET_SIZE(self.waiting) <= self.edge.head_limit:
+            self._resume_reading()
+
+    cdef _resume_reading(self):
+        if self.read_paused:
             self.read_paused = False
-            if not self.transport.is_closing():
+            if self.transport is not None and not self.transport.is_closing():
                 self.transport.resume_reading()
 
     # -- writing
@@ -546,34 +624,41 @@ cdef class EdgeConnection(Timer):
     cdef bint will_close(self) noexcept:
         return self.close_after or not self.head.keep_alive or self.edge.draining or self.state == BODY
 
+    cdef bytes persistence(self):
+        """The `connection` line of an answer (RFC 9112 section 9.3)."""
+        if self.will_close():
+            return _CLOSE
+        return _NO_BYTES if self.head.minor == 1 else _KEEP_ALIVE
+
     cdef answer(self, Exchange exchange, int status, bytes headers, bytes framing, bytes body):
         cdef bytes date = self.edge.date(monotonic_ns())
-        cdef bint close = self.will_close()
+        cdef bytes connection = self.persistence()
         if PyBytes_GET_SIZE(body) <= JOIN_BYTES:
-            self.transport.write(_join_head(status, headers, date, close, framing, body))
+            self.transport.write(_join_head(status, headers, date, connection, framing, body))
         else:
-            self.transport.writelines((_join_head(status, headers, date, close, framing, b""), body))
+            self.transport.writelines((_join_head(status, headers, date, connection, framing, _NO_BYTES), body))
         self.finish(exchange)
 
     cdef finish(self, Exchange exchange):
         """The answer has been written whole."""
         cdef bint close = self.will_close()
-        cdef bint unread = self.state == BODY
+        cdef bint unread = self.state == BODY or self.read_paused
         self._release(exchange)
-        if unread:
-            self._linger()
-        elif close:
-            self._close()
-        else:
+        if not close:
             self.state = AWAITING
-            if not self.write_paused:  # else the write time-out stays armed until the client has taken the answer
-                self.edge.wheel.arm(self, monotonic_ns() + self.edge.idle_ns)
-            if self.waiting is not None:
-                self.edge.loop_call_soon(self._next)
+            self._await()
+            self._go_on()
+        elif unread:
+            self._linger()
+        else:
+            self._close()
 
     cdef break_off(self, Exchange exchange):
         """The answer stays incomplete: the connection closes without the end of its framing."""
         self._release(exchange)
+        if exchange.until_close:  # its framing has no other end than a polite close
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.transport.abort()
         self._close()
 
     cdef _close(self):
@@ -581,7 +666,7 @@ cdef class EdgeConnection(Timer):
         self.state = CLOSED
         self.waiting = None
         self.transport.close()
-        self.edge.wheel.arm(self, monotonic_ns() + self.edge.write_ns)
+        self._await()
 
     cdef _release(self, Exchange exchange):
         exchange.connection = None
@@ -589,45 +674,47 @@ cdef class EdgeConnection(Timer):
         exchange.on_drain = None
         self.exchange = None
         self.edge.in_flight -= 1
-        self._drop_body()
+        self.edge.body_bytes -= self.parts_bytes
+        self.parts_bytes = 0
+        self.parts = None
+        self.decoder = None
+        self.head.buf = _NO_BYTES  # a connection at rest keeps nothing of what it read
 
     cdef _leave(self, Exchange exchange):
         """The client has gone before its answer was complete."""
         callback = exchange.on_disconnect
         exchange.state = ENDED
         self._release(exchange)
-        self.state = CLOSED
         if callback is not None:
             callback()
-
-    cdef void _drop_body(self) noexcept:
-        self.edge.body_bytes -= self.parts_bytes
-        self.parts_bytes = 0
-        self.parts = None
-        self.decoder = None
 
     cdef _refuse(self, int status, str reason):
         """Answers what never became a request of the application, and closes."""
         cdef Exchange exchange = self.exchange
-        headers, body = self.edge.on_refusal(status, reason, self.peer_name())
+        cdef bytes headers, body, framing
         if exchange is not None:
             exchange.state = ENDED
             self._release(exchange)
+        try:
+            headers, body = self.edge.on_refusal(status, reason, self.peer_name())
+        except Exception as error:
+            self.edge._report(error)
+            headers = body = _NO_BYTES
+        framing = b"content-length: %d\r\n" % PyBytes_GET_SIZE(body)
         if self.head.method == "HEAD":
-            body = b""
-        self.transport.write(
-            _join_head(status, headers, self.edge.date(monotonic_ns()), True, b"content-length: %d\r\n" % len(body), body)
-        )
+            body = _NO_BYTES
+        self.transport.write(_join_head(status, headers, self.edge.date(monotonic_ns()), _CLOSE, framing, body))
         self._linger()
 
     cdef _linger(self):
+        """Shuts our side, and drops what still comes until the client closes or the time is over."""
         self.state = LINGERING
         self.waiting = None
-        if self.transport.can_write_eof():
+        self._resume_reading()
+        self._await()
+        # TLS has no half-close; `connection: close` and the length tell such a client as much.
+        if not self.transport.is_closing() and self.transport.can_write_eof():
             self.transport.write_eof()
-            self.edge.wheel.arm(self, monotonic_ns() + LINGER_NS)
-        else:  # TLS has no half-close
-            self.transport.close()
 
     cdef str peer_name(self):
         peer = self.transport.get_extra_info("peername")
@@ -635,15 +722,46 @@ cdef class EdgeConnection(Timer):
 
     # -- time
 
+    cdef void _await(self):
+        """Arms the timer for what is awaited in this state."""
+        cdef Edge edge = self.edge
+        if self.write_paused:
+            return
+        if self.state == BUSY:
+            edge.wheel.disarm(self)
+        elif self.state == BODY:
+            edge.wheel.arm(self, monotonic_ns() + edge.body_gap_ns)
+        elif self.state == LINGERING:
+            edge.wheel.arm(self, monotonic_ns() + LINGER_NS)
+        elif self.state == CLOSED:
+            edge.wheel.arm(self, monotonic_ns() + edge.write_ns)
+        elif self.waited:
+            edge.wheel.arm(self, self.began_ns + edge.head_ns)
+        else:
+            edge.wheel.arm(self, monotonic_ns() + edge.idle_ns)
+
     cdef void expire(self):
-        if self.write_paused or self.state == LINGERING or self.state == CLOSED:
-            self.edge.timeouts += 1
+        cdef Edge edge = self.edge
+        if self.write_paused and self._was_taken():
+            edge.wheel.arm(self, monotonic_ns() + edge.write_ns)
+        elif self.state == LINGERING and not self.write_paused:
+            self.transport.abort()
+        elif self.state == AWAITING and not self.waited and not self.write_paused:
+            self._close()
+        else:
+            edge.timeouts += 1
+            self._time_out()
+
+    cdef bint _was_taken(self) except -1:
+        """Whether the client has taken some of what was written since this was last asked."""
+        cdef int64_t before = self.untaken
+        self.untaken = self.transport.get_write_buffer_size()
+        return self.untaken < before
+
+    cdef _time_out(self):
+        if self.write_paused or self.state == CLOSED:
             self.transport.abort()
         elif self.state == BODY:
-            self.edge.timeouts += 1
             self._refuse(408, "the body did not arrive in time")
-        elif self.state == AWAITING and self.waiting is not None and self.waited:
-            self.edge.timeouts += 1
+        else:
             self._refuse(408, "the head did not arrive in time")
-        elif self.state == AWAITING:
-            self._close()

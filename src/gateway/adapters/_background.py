@@ -1,9 +1,9 @@
 """A bounded queue with one thread behind it: how the request path hands work to slow file descriptors.
 
 Theory. `put` costs the caller one lock and one list append. The thread sleeps until a list that was empty is no
-longer, lets items gather for INTERVAL_S, takes the whole list and gives it to its drain. Encoding happens there too:
-many items in one call take the GIL for a quarter to a third less than one by one, and none of it delays a request; the
-event loop never waits for a disk.
+longer, lets items gather for INTERVAL_S, takes the whole list and gives it to its drain; the event loop never waits for
+a disk. Items come as bytes that are ready to be written: a thread that runs Python takes the GIL from the loop, and each
+hand-over of the GIL costs both of them more than encoding an item does.
 
 Rules:
 - The queue is bounded by weight; past it `put` refuses and counts. It never blocks and never raises.

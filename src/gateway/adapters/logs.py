@@ -27,10 +27,8 @@ from gateway.adapters._masking import mask_fields, mask_text
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 MAX_QUEUE_BYTES = 4_194_304
-FILE_WRITE_BYTES = 65_536
+FILE_WRITE_BYTES = 1_048_576
 STREAM_WRITE_BYTES = select.PIPE_BUF
-REQUEST_LINE_BYTES = 768
-"""What a request's line weighs in the queue before it is encoded."""
 STALL_S = 0.5
 """How long to wait at a time for a stream that takes nothing."""
 
@@ -44,24 +42,20 @@ class LogWriter:
         stream_fd: such as 1; stays open. May be non-blocking.
         level: the least that is written: "debug", "info", "warning" or "error".
         max_queue_bytes: bound of the lines that wait.
-        free_text: fields of a request's struct that may hold text of others, such as a provider's error: masked.
 
     Raises:
         ValueError: no such level.
     """
 
-    def __init__(
-        self,
-        stream_fd: int,
-        level: str = "info",
-        max_queue_bytes: int = MAX_QUEUE_BYTES,
-        free_text: tuple[str, ...] = ("error",),
-    ) -> None:
+    def __init__(self, stream_fd: int, level: str = "info", max_queue_bytes: int = MAX_QUEUE_BYTES) -> None:
         self.level = level
-        self._lines = _Lines(stream_fd, free_text)
-        self._writer: BackgroundWriter[_Item] = BackgroundWriter("log-writer", self._lines, max_queue_bytes)
+        self._lines = _Lines(stream_fd)
+        self._writer: BackgroundWriter[bytes] = BackgroundWriter("log-writer", self._lines, max_queue_bytes)
         self._lines.source = self._writer
         self._put = self._writer.put
+        self._prefix_ms = -1
+        self._prefix = b""
+        """How the requests' lines of that millisecond begin."""
 
     @property
     def level(self) -> str:
@@ -76,20 +70,25 @@ class LogWriter:
         self._threshold = LEVELS[level]
         self._requests = LEVELS["info"] >= self._threshold
 
-    def request(self, line: msgspec.Struct | Mapping[str, object]) -> None:
+    def request(self, record: bytes, error: str = "") -> None:
         """The line of a request, at level "info".
 
         Args:
-            line: must not be changed afterwards, and hold no field `ts`, `level` or `event`. Of a struct only the
-                fields named as `free_text` are masked: its others are ours and hold no secret. A mapping is masked
-                whole.
+            record: a JSON object on one line, with fields of ours alone: none is `ts`, `level`, `event` or `error`, none
+                holds a secret.
+            error: what went wrong; it may hold text of others, such as a provider's, and is masked.
         """
         if not self._requests:
             return
-        if isinstance(line, msgspec.Struct):
-            self._put((time.time(), line), REQUEST_LINE_BYTES)
-        else:
-            self._event("info", "request", line)
+        at = time.time()
+        ms = int(at * 1000)
+        if ms != self._prefix_ms:
+            self._prefix_ms = ms
+            self._prefix = b'{"ts":"%b","level":"info","event":"request",' % _timestamp(at).encode()
+        if error:
+            record = b'%b,"error":%b}' % (record[:-1], _encoder.encode(mask_text(error)))
+        line = b"%b%b\n" % (self._prefix, record[1:])
+        self._put(line, len(line))
 
     def event(self, level: str, event: str, **fields: object) -> None:
         """Something that happened beside requests.
@@ -116,10 +115,6 @@ class LogWriter:
         return self._writer.close(timeout)
 
 
-_Item = bytes | tuple[float, msgspec.Struct]
-"""An event's line, or the time and the struct of a request."""
-
-
 def event_line(level: str, event: str, fields: Mapping[str, object]) -> bytes:
     """One line as `LogWriter.event` writes it, for a process that writes its few lines itself."""
     return _event_line(time.time(), level, event, fields)
@@ -137,13 +132,12 @@ def _timestamp(at: float) -> str:
 
 
 class _Lines:
-    """The thread's side: items to bytes, bytes to the stream."""
+    """The thread's side: lines to the stream."""
 
-    source: BackgroundWriter[_Item]
+    source: BackgroundWriter[bytes]
 
-    def __init__(self, fd: int, free_text: tuple[str, ...]) -> None:
+    def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._free_text = free_text
         self._write_bytes = FILE_WRITE_BYTES if stat.S_ISREG(os.fstat(fd).st_mode) else STREAM_WRITE_BYTES
         self._reported = 0
         """Of the dropped lines."""
@@ -151,21 +145,16 @@ class _Lines:
         """Lines that the stream refused, and that the queue does not know of."""
         self._cut = False
         """The last write ended within a line."""
-        self._prefix_ms = -1
-        self._prefix = b""
-        """How the lines of that millisecond begin."""
-
     # -- Drain
 
-    def write(self, items: list[_Item], stopping: threading.Event) -> None:
-        chunk = bytearray()
-        for item in items:
-            start = len(chunk)
-            self._add(chunk, item)
-            if len(chunk) > self._write_bytes and start:
-                self._send(chunk[:start], stopping)
-                del chunk[:start]
-        self._send(chunk, stopping)
+    def write(self, items: list[bytes], stopping: threading.Event) -> None:
+        start = size = 0
+        for at, line in enumerate(items):
+            size += len(line)
+            if size > self._write_bytes and at > start:
+                self._send(b"".join(items[start:at]), stopping)
+                start, size = at, len(line)
+        self._send(b"".join(items[start:]), stopping)
         self._report(stopping)
 
     def rest(self) -> float | None:
@@ -177,48 +166,12 @@ class _Lines:
     def forget(self) -> None:
         self._reported = self.source.refused
 
-    # -- encoding
-
-    def _add(self, chunk: bytearray, item: _Item) -> None:
-        if isinstance(item, bytes):
-            chunk += item
-            return
-        at, line = item
-        start = len(chunk)
-        try:
-            self._add_request(chunk, at, self._masked(line))
-        except (TypeError, ValueError, OverflowError) as fault:
-            del chunk[start:]
-            chunk += _event_line(at, "error", "log_line_invalid", {"type": type(line).__name__, "error": fault})
-
-    def _add_request(self, chunk: bytearray, at: float, line: msgspec.Struct) -> None:
-        ms = int(at * 1000)
-        if ms != self._prefix_ms:
-            self._prefix_ms = ms
-            self._prefix = b'{"ts":"%b","level":"info","event":"request"' % _timestamp(at).encode()
-        chunk += self._prefix
-        joint = len(chunk)
-        _encoder.encode_into(line, chunk, joint)
-        if len(chunk) == joint + 2:
-            del chunk[joint]  # a struct without fields: "{}"
-        else:
-            chunk[joint] = 0x2C  # its "{" becomes the comma after the prefix
-        chunk += b"\n"
-
-    def _masked(self, line: msgspec.Struct) -> msgspec.Struct:
-        changed: dict[str, object] = {}
-        for name in self._free_text:
-            text = getattr(line, name, "")
-            if text and (masked := mask_text(str(text))) != text:
-                changed[name] = masked
-        return msgspec.structs.replace(line, **changed) if changed else line
-
     # -- writing
 
-    def _send(self, chunk: bytearray, stopping: threading.Event) -> None:
+    def _send(self, chunk: bytes, stopping: threading.Event) -> None:
         """Writes whole lines. What the stream does not take, for good or as the process ends, is lost and counted."""
         # A line that was cut short must not spoil the next.
-        view = memoryview(b"\n" * self._cut + bytes(chunk))
+        view = memoryview(b"\n" + chunk if self._cut else chunk)
         while view:
             try:
                 done = os.write(self._fd, view)
@@ -229,7 +182,8 @@ class _Lines:
                     break
             except OSError:  # the reader has gone, or the disk is full: a log has nowhere to complain, but counts
                 break
-        self.lost += min(bytes(view).count(b"\n"), chunk.count(b"\n"))
+        if view:
+            self.lost += min(bytes(view).count(b"\n"), chunk.count(b"\n"))
 
     def _writable(self) -> bool:
         poll = select.poll()
@@ -242,7 +196,7 @@ class _Lines:
             return
         before = self.lost
         self._reported += dropped
-        self._send(bytearray(_event_line(time.time(), "warning", "log_lines_dropped", {"count": dropped})), stopping)
+        self._send(_event_line(time.time(), "warning", "log_lines_dropped", {"count": dropped}), stopping)
         if self.lost > before:  # nobody has read that either: keep the count for the next time
             self.lost = before
             self._reported -= dropped

@@ -27,7 +27,6 @@ import msgspec
 
 from gateway.adapters import segments
 from gateway.adapters._background import BackgroundWriter
-from gateway.base.usage import UsageRecord
 
 QUEUE_RECORDS = 65_536
 """Records that wait in memory, a process: three seconds at 20,000 requests a second."""
@@ -54,11 +53,11 @@ class Spool:
             raise ValueError(f"owner {owner!r} does not make a file name")
         self._on_dropped = on_dropped
         self._segments = _SegmentWriter(directory, owner, max_bytes, on_dropped)
-        self._writer: BackgroundWriter[UsageRecord] = BackgroundWriter("usage-spool", self._segments, QUEUE_RECORDS)
+        self._writer: BackgroundWriter[bytes] = BackgroundWriter("usage-spool", self._segments, QUEUE_RECORDS)
         self._put = self._writer.put
 
-    def append(self, record: UsageRecord) -> None:
-        """Takes a record, which must not be changed afterwards. Never blocks and never raises."""
+    def append(self, record: bytes) -> None:
+        """Takes a record (`gateway.base.usage.encode`). Never blocks and never raises."""
         if not self._put(record):
             self._on_dropped(1)
 
@@ -105,7 +104,7 @@ class _SegmentWriter:
 
     # -- Drain
 
-    def write(self, items: list[UsageRecord], stopping: threading.Event) -> None:
+    def write(self, items: list[bytes], stopping: threading.Event) -> None:
         # One frame at a time: between two of them the event loop can have the GIL.
         for at in range(0, len(items), segments.FRAME_RECORDS):
             frames, refused = segments.encode(items[at : at + segments.FRAME_RECORDS])

@@ -136,4 +136,5 @@ class UsageReader(Protocol):
 class RecordSpool(Protocol):
     """Takes usage records on the request path. Never blocks and never raises: what cannot be kept is counted."""
 
-    def append(self, record: UsageRecord) -> None: ...
+    def append(self, record: bytes) -> None:
+        """Takes a record as `gateway.base.usage.encode` made it."""

@@ -59,6 +59,14 @@ class UsageRecord(msgspec.Struct, omit_defaults=True):
     tags: str = ""
 
 
+_encoder = msgspec.json.Encoder()
+
+
+def encode(record: UsageRecord) -> bytes:
+    """A record as one JSON object on one line, for the spool and the log alike."""
+    return _encoder.encode(record)
+
+
 _MILLION = 1_000_000
 
 

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from itertools import count
 
+from _fastpath.wheel import now_ns
 from gateway.base.context import Compiled, Context, Endpoint
 from gateway.base.errors import (
     BAD_REQUEST,
@@ -176,6 +177,8 @@ class Pipeline:
     def retry(self, ctx: Context, error: GatewayError) -> bool:
         """Begins another attempt after one that failed, if there is one to make."""
         assert ctx.target is not None
+        if now_ns() >= ctx.deadline_ns:  # nobody waits for another answer, which would only cost money
+            return False
         ctx.excluded = ctx.excluded | {ctx.target}
         failed = ctx.target
         try:

@@ -9,27 +9,50 @@ from _fastpath.metrics import Cell, Registry
 from _fastpath.wheel import now_ns
 from gateway.base.context import Context, RouteMetrics, TargetEntry
 from gateway.base.ports import RecordSpool
-from gateway.base.usage import Usage, UsageRecord, cost_nano_usd
+from gateway.base.usage import Usage, UsageRecord, cost_nano_usd, encode
 
 _MS = 1_000
 _S = 1_000_000
-ADDED_US_BOUNDS = (25, 50, 75, 100, 150, 200, 300, 500, 1 * _MS, 2 * _MS, 5 * _MS, 10 * _MS, 50 * _MS, 250 * _MS, 1 * _S)
+ADDED_US_BOUNDS = (
+    25,
+    50,
+    75,
+    100,
+    150,
+    200,
+    300,
+    500,
+    1 * _MS,
+    2 * _MS,
+    5 * _MS,
+    10 * _MS,
+    50 * _MS,
+    250 * _MS,
+    1 * _S,
+)
 PROVIDER_US_BOUNDS = tuple(10 * _MS << k for k in range(14))
 """10 ms to 81.92 s, doubling: OpenTelemetry's advice for GenAI durations."""
 MAX_ERROR_CHARS = 300
-INTER_TOKEN_US_BOUNDS = (1 * _MS, 2 * _MS, 5 * _MS, 10 * _MS, 20 * _MS, 40 * _MS, 80 * _MS, 160 * _MS, 320 * _MS, 1 * _S, 5 * _S)
-
-
-class RequestLine(UsageRecord):
-    """The log's line of a request that failed: its record, and what went wrong, which no ledger keeps."""
-
-    error: str = ""
+INTER_TOKEN_US_BOUNDS = (
+    1 * _MS,
+    2 * _MS,
+    5 * _MS,
+    10 * _MS,
+    20 * _MS,
+    40 * _MS,
+    80 * _MS,
+    160 * _MS,
+    320 * _MS,
+    1 * _S,
+    5 * _S,
+)
 
 
 class RequestLog(Protocol):
     """Where the line of each request goes. Never blocks and never raises."""
 
-    def request(self, line: UsageRecord) -> None: ...
+    def request(self, record: bytes, error: str = "") -> None:
+        """Takes a record as `gateway.base.usage.encode` made it, and what went wrong, which no ledger keeps."""
 
 
 class Accountant:
@@ -118,38 +141,40 @@ class Accountant:
         key, model, endpoint = ctx.key, ctx.model, ctx.endpoint
         if usage is None:
             usage = _NOTHING
-        record = UsageRecord(
-            ctx.id,
-            time.time_ns() // 1_000_000 - duration_us // 1_000,
-            key.key.id if key is not None else "",
-            key.team if key is not None else "",
-            endpoint.name if endpoint is not None else "",
-            model.model.name if model is not None else "",
-            target.provider.name if target is not None else "",
-            target.target.model if target is not None else "",
-            ctx.compiled.version,
-            ctx.status,
-            ctx.code,
-            ctx.reading is not None and ctx.reading.stream,
-            usage.input,
-            usage.output,
-            ctx.cost_nano_usd,
-            duration_us,
-            usage.cache_read,
-            usage.cache_write,
-            usage.reasoning,
-            usage.estimated,
-            ctx.unpriced,
-            first_token_us,
-            max(0, duration_us - provider_us),
-            ctx.attempts,
-            ctx.finish_reason,
-            ctx.trace_id,
-            ctx.tags,
+        record = encode(
+            UsageRecord(
+                ctx.id,
+                time.time_ns() // 1_000_000 - duration_us // 1_000,
+                key.key.id if key is not None else "",
+                key.team if key is not None else "",
+                endpoint.name if endpoint is not None else "",
+                model.model.name if model is not None else "",
+                target.provider.name if target is not None else "",
+                target.target.model if target is not None else "",
+                ctx.compiled.version,
+                ctx.status,
+                ctx.code,
+                ctx.reading is not None and ctx.reading.stream,
+                usage.input,
+                usage.output,
+                ctx.cost_nano_usd,
+                duration_us,
+                usage.cache_read,
+                usage.cache_write,
+                usage.reasoning,
+                usage.estimated,
+                ctx.unpriced,
+                first_token_us,
+                max(0, duration_us - provider_us),
+                ctx.attempts,
+                ctx.finish_reason,
+                ctx.trace_id,
+                ctx.tags,
+            )
         )
         if key is not None:
             self._spool.append(record)
-        self._log.request(record if not ctx.error else _with_error(record, ctx.error))
+        self._log.request(record, ctx.error[:MAX_ERROR_CHARS])
 
     def _count_refusal(self, ctx: Context) -> None:
         self.count(
@@ -170,8 +195,3 @@ class Accountant:
 
 
 _NOTHING = Usage()
-
-
-def _with_error(record: UsageRecord, error: str) -> RequestLine:
-    fields = {name: getattr(record, name) for name in record.__struct_fields__}
-    return RequestLine(**fields, error=error[:MAX_ERROR_CHARS])

@@ -49,11 +49,11 @@ def choose(ctx: Context) -> TargetEntry | None:
 
 def _of_model(model: ModelEntry, excluded: frozenset[TargetEntry]) -> TargetEntry | None:
     turn = model.schedule
-    if len(turn) == 1:
-        return turn[0] if turn[0] not in excluded else None
+    if len(turn) == 1 and turn[0] not in excluded:
+        return turn[0]
     for _ in range(len(turn)):
         target = turn[model.turn % len(turn)]
         model.turn += 1
         if target not in excluded:
             return target
-    return None
+    return next((t for t in model.targets if t not in excluded), None)  # those of weight 0

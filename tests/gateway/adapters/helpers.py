@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.adapters import segments
-from gateway.base.usage import UsageRecord
+from gateway.base.usage import UsageRecord, encode
 
 _numbers = count()
 
@@ -63,10 +63,14 @@ class ListSink:
         pass
 
 
+def frames_of(records: list[UsageRecord]) -> segments.Encoded:
+    return segments.encode([encode(each) for each in records])
+
+
 def seal(directory: Path, records: list[UsageRecord], at_ms: int = 1, suffix: str = segments.READY) -> Path:
     """A segment as a worker leaves it."""
     directory.mkdir(exist_ok=True)
-    frames, refused = segments.encode(records)
+    frames, refused = frames_of(records)
     assert refused == 0
     path = directory / (segments.name("w0-1", at_ms, next(_numbers)) + suffix)
     path.write_bytes(b"".join(frame.data for frame in frames))

@@ -19,12 +19,6 @@ from gateway.adapters.logs import STREAM_WRITE_BYTES, LogWriter
 from tests.gateway.adapters.helpers import eventually, failing_writes
 
 
-class Line(msgspec.Struct, omit_defaults=True):
-    path: str = ""
-    status: int = 0
-    error: str = ""
-
-
 class Log:
     """A file that a writer writes to."""
 
@@ -45,22 +39,20 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 def test_a_request_is_one_line_with_time_level_and_its_fields(log: Log) -> None:
     writer = LogWriter(log.fd)
-    writer.request(Line("/v1/models", 200))
-    writer.request(Line())
-    writer.request({"path": "/x", "api_key": "sk-abcdefgh"})
+    writer.request(b'{"path":"/v1/models","status":200}')
+    writer.request(b'{"path":"/x"}', "no \"luck\" with sk-abcdefgh")
     assert writer.close(5)
-    first, empty, mapping = log.lines()
+    first, failed = log.lines()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(first.pop("ts")))
     assert first == {"level": "info", "event": "request", "path": "/v1/models", "status": 200}
-    assert empty.keys() == {"ts", "level", "event"}
-    assert (mapping["path"], mapping["api_key"]) == ("/x", "***")
+    assert (failed["path"], failed["error"]) == ("/x", 'no "luck" with sk-***')
 
 
 def test_lines_keep_their_order(log: Log) -> None:
     writer = LogWriter(log.fd)
     for n in range(3_000):
         if n % 3:
-            writer.request(Line(status=n))
+            writer.request(b'{"status":%d}' % n)
         else:
             writer.event("info", "tick", status=n)
     assert writer.close(5)
@@ -81,7 +73,7 @@ def test_the_level_may_change_while_running(level: str, seen: list[str], log: Lo
     writer.level = level
     for each in ("debug", "info"):
         writer.event(each, each)
-    writer.request(Line())
+    writer.request(b'{"status":0}')
     for each in ("warning", "error"):
         writer.event(each, each)
     writer.close(5)
@@ -94,13 +86,14 @@ def test_a_level_that_is_none_is_refused(log: Log) -> None:
         LogWriter(log.fd, "verbose")
 
 
-def test_fields_cannot_forge_what_the_writer_says(log: Log) -> None:
+def test_text_of_others_cannot_forge_what_the_writer_says(log: Log) -> None:
     writer = LogWriter(log.fd)
-    writer.request({"ts": "never", "level": "debug", "event": "other", "note": 'a"\n{"event":"forged"}'})
+    writer.request(b'{"status":500}', 'a"\n{"event":"forged"}')
+    writer.event("info", "tick", ts="never", event_="other", note='a"\n{"event":"forged"}')
     writer.close(5)
-    (line,) = log.lines()
-    assert (line["level"], line["event"]) == ("info", "request")
-    assert line["ts"] != "never"
+    request, event = log.lines()
+    assert (request["level"], request["event"]) == ("info", "request")
+    assert event["ts"] != "never"
 
 
 CANARIES = [
@@ -127,7 +120,7 @@ CANARIES = [
 def test_no_secret_passes_in_free_text(secret: str, log: Log) -> None:
     text = f"provider said: ({secret}) is not valid"
     writer = LogWriter(log.fd)
-    writer.request(Line(error=text))
+    writer.request(b'{"status":500}', text)
     writer.event("error", "failed", error=ValueError(text), nested={"list": [text], text: 1}, raw=text.encode())
     writer.event("error", text)
     writer.close(5)
@@ -178,17 +171,6 @@ def test_whatever_is_logged_stays_bounded_and_encodable() -> None:
     encoded = msgspec.json.encode(masked)
     assert len(encoded) < 3 * MAX_TEXT
     assert json.loads(encoded)["surrogate"] == "\\udc80"
-
-
-def test_a_struct_that_has_no_json_costs_its_own_line_only(log: Log) -> None:
-    writer = LogWriter(log.fd)
-    writer.request(Line("a"))
-    writer.request(Line("\udc80"))
-    writer.request(Line("b"))
-    writer.close(5)
-    first, invalid, second = log.lines()
-    assert (first["path"], second["path"]) == ("a", "b")
-    assert (invalid["event"], invalid["type"], invalid["level"]) == ("log_line_invalid", "Line", "error")
 
 
 def _stalled_pipe(blocking: bool) -> tuple[int, int]:
@@ -306,7 +288,7 @@ def test_a_signal_handler_may_log_whatever_it_interrupts(log: Log) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     try:
         for n in range(30_000):
-            writer.request(Line(status=n))
+            writer.request(b'{"status":%d}' % n)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

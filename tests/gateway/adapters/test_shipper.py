@@ -109,7 +109,7 @@ def test_the_open_segment_of_a_living_worker_is_left_alone_and_of_a_dead_one_ado
 
 
 def test_an_orphan_cut_at_every_byte_gives_all_that_was_whole(tmp_path: Path, sink: ListSink) -> None:
-    frames = [segments.encode([record(id_)]).frames[0].data for id_ in ("a", "b")]
+    frames = [frames_of([record(id_)]).frames[0].data for id_ in ("a", "b")]
     whole = b"".join(frames)
     path = tmp_path / ("w-1-1" + segments.OPEN)
     for cut in range(0, len(whole) + 1, 7):

@@ -15,6 +15,7 @@ import pytest
 from gateway.adapters import segments, spool
 from gateway.adapters.shipper import Shipper
 from gateway.adapters.spool import Spool
+from gateway.base.usage import encode
 from tests.gateway.adapters.helpers import (
     ListSink,
     eventually,
@@ -67,7 +68,7 @@ def _ids(directory: Path) -> list[str]:
 def test_close_leaves_all_records_in_order_in_sealed_segments(make: Make, tmp_path: Path, drops: Drops) -> None:
     writer = make()
     for n in range(1_000):
-        writer.append(record(str(n)))
+        writer.append(encode(record(str(n))))
     assert writer.close(5)
     assert {path.suffix for path in segments_of(tmp_path / "spool")} == {segments.READY}
     assert _ids(tmp_path / "spool") == [str(n) for n in range(1_000)]
@@ -84,13 +85,13 @@ def test_nothing_is_made_before_the_first_record(make: Make, tmp_path: Path) -> 
 def test_what_comes_after_close_is_counted(make: Make, drops: Drops) -> None:
     writer = make()
     writer.close(1)
-    writer.append(record())
+    writer.append(encode(record()))
     assert drops.count == 1
 
 
 def test_a_segment_is_sealed_when_it_is_a_second_old(make: Make, tmp_path: Path) -> None:
     writer = make()
-    writer.append(record())
+    writer.append(encode(record()))
     eventually(lambda: len(files(tmp_path / "spool", segments.OPEN)) == 1)
     eventually(lambda: len(files(tmp_path / "spool", segments.READY)) == 1, seconds=4)
 
@@ -101,7 +102,7 @@ def test_a_full_segment_is_sealed_and_the_next_begun(
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 100_000)
     writer = make()
     for n in range(1_000):
-        writer.append(record(str(n)))
+        writer.append(encode(record(str(n))))
     assert writer.close(5)
     sizes = [path.stat().st_size for path in segments_of(tmp_path / "spool")]
     assert len(sizes) > 3
@@ -116,7 +117,7 @@ def test_a_disk_that_refuses_never_reaches_the_caller_and_nothing_is_lost_once_i
     writer = make()
     with failing_writes(monkeypatch, error, after_bytes=30_000):
         for n in range(500):
-            writer.append(record(str(n)))
+            writer.append(encode(record(str(n))))
         eventually(lambda: writer.faults >= 2)
     faults = writer.faults
     assert os.strerror(error) in writer.last_fault
@@ -136,10 +137,10 @@ def test_a_disk_that_never_recovers_costs_the_newest_and_counts_them(
     writer = make()
     with failing_writes(monkeypatch, errno.ENOSPC):
         for _ in range(100):
-            writer.append(record())
+            writer.append(encode(record()))
         eventually(lambda: writer.faults > 0)
         for _ in range(3_000):
-            writer.append(record())
+            writer.append(encode(record()))
         assert drops.count == 2_000
         assert writer.close(5)
     assert drops.count == 3_100
@@ -154,7 +155,7 @@ def test_a_disk_that_is_really_full_fills_up_again_after_shipping(make: Make, tm
     try:
         writer, sink = make(), ListSink()
         for n in range(2_000):
-            writer.append(record(str(n)))
+            writer.append(encode(record(str(n))))
         eventually(lambda: writer.faults > 0)
         shipper = Shipper(disk, sink)
 
@@ -177,7 +178,7 @@ def test_the_directory_is_bounded_over_all_workers_and_opens_again(
     writers = [make(f"w{n}", bound) for n in range(3)]
     for n in range(900):
         for writer in writers:
-            writer.append(record(f"{writers.index(writer)}-{n}"))
+            writer.append(encode(record(f"{writers.index(writer)}-{n}")))
     eventually(lambda: all(writer.faults > 0 for writer in writers))
     assert "spool holds" in writers[0].last_fault
     directory = tmp_path / "spool"
@@ -198,7 +199,7 @@ def test_segments_grow_older_while_nobody_ships(make: Make, tmp_path: Path) -> N
     for _ in range(2 * spool.FILES_PER_AGE):
         seal(tmp_path / "spool", [record()])
     writer = make()
-    writer.append(record())
+    writer.append(encode(record()))
     eventually(lambda: len(files(tmp_path / "spool", segments.OPEN)) == 1)
     time.sleep(1.2)
     assert len(files(tmp_path / "spool", segments.OPEN)) == 1
@@ -209,14 +210,15 @@ def test_a_forked_child_writes_its_own_records_and_none_of_its_parents(make: Mak
 import os, sys
 from pathlib import Path
 from gateway.adapters.spool import Spool
+from gateway.base.usage import encode
 from tests.gateway.adapters.helpers import eventually, record, segments_of
 directory = Path(sys.argv[1])
 spool = Spool(directory, "w0", 1 << 26, lambda count: sys.exit(3))
-spool.append(record("before"))
+spool.append(encode(record("before")))
 eventually(lambda: bool(segments_of(directory)))
-spool.append(record("parent"))
+spool.append(encode(record("parent")))
 if os.fork() == 0:
-    spool.append(record("child"))
+    spool.append(encode(record("child")))
     os._exit(0 if spool.close(5) else 4)
 _, status = os.wait()
 sys.exit(status or not spool.close(5))
@@ -231,12 +233,13 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from gateway.adapters.spool import Spool
+from gateway.base.usage import encode
 from tests.gateway.adapters.helpers import record
 owner, end, pause = sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 dropped = []
 spool = Spool(Path(sys.argv[1]), owner, 1 << 28, dropped.append)
 for n in range(end):
-    spool.append(record(f"{owner}.{n}"))
+    spool.append(encode(record(f"{owner}.{n}")))
     if n % 200 == 0:
         print(n, flush=True)
         time.sleep(pause)

@@ -1,0 +1,12 @@
+"""What a governed request costs beside nginx's bare `proxy_pass`, measured in the same run. `python -m bench --help`.
+
+    scenarios   what is asked, and what the instant upstream answers
+    servers     the processes that take part: upstream, yardstick, gateway; each started and always stopped here
+    load        wrk, and its report
+    proc        CPU seconds of processes, from /proc
+    rounds      the experiment: warm-up, then rounds in which each target takes its turn
+    figures     medians and ratios; imports nothing of the above
+    table, page the report, for a terminal and for a browser
+
+A new thing to measure is a `Scenario`; a new thing to compare with is a `Target` in `servers`.
+"""

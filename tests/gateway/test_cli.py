@@ -1,0 +1,171 @@
+"""The command line as a person meets it: its help, its errors of one line, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway import __version__
+
+CONFIG = """\
+listen: 127.0.0.1:0
+ops: 127.0.0.1:1
+admin: {listen: '127.0.0.1:0', token: env:ADMIN_TOKEN}
+providers:
+  local: {kind: openai, base_url: 'http://127.0.0.1:9/v1'}
+models:
+  small: {targets: [{provider: local, model: small}]}
+teams:
+  search: {limits: {requests_per_minute: 60}}
+"""
+CANARY = "canary-admin-token-0123456789"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def throughway(*words: str | Path) -> tuple[int, str, str]:
+    """Runs a command: (exit code, standard output, standard error)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={**os.environ, "ADMIN_TOKEN": CANARY, "COLUMNS": "100"},
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_help_names_every_command() -> None:
+    code, out, _ = throughway("--help")
+    assert code == 0
+    for command in ("serve", "data-plane", "control-plane", "check", "demo", "keys", "status", "version"):
+        assert f" {command} " in out
+
+
+def test_version_is_the_packages() -> None:
+    assert throughway("version") == (0, f"throughway {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["serv"], 'Did you mean "serve"?'),
+        (["serve", "--wrong"], "--wrong"),
+        (["keys", "create"], "--name"),
+        (["serve", "--workers", "many"], "many"),
+    ],
+)
+def test_a_command_that_is_not_understood_is_one_line(words: list[str], says: str) -> None:
+    code, _, err = throughway(*words)
+    assert code == 64
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_check_finds_a_good_file_good(config: Path) -> None:
+    code, out, _ = throughway("check", config)
+    assert code == 0
+    assert "is valid: 1 providers, 1 models, 1 teams, 0 keys" in out
+
+
+def test_check_prints_what_takes_effect_and_no_secret(config: Path) -> None:
+    code, out, err = throughway("check", config, "--print")
+    assert code == 0
+    assert "requests_per_minute: 60" in out
+    assert "env:ADMIN_TOKEN" in out
+    assert CANARY not in out + err
+
+
+def test_check_names_every_mistake_with_its_place(config: Path) -> None:
+    config.write_text(CONFIG.replace("provider: local", "provider: locl").replace("kind:", "knd:"))
+    code, out, err = throughway("check", config)
+    assert code == 78
+    assert f"{config}:5:" in out
+    assert f"{config}:7:" in out
+    assert 'did you mean "local"?' in out
+    assert "mistakes" in err
+
+
+def test_check_speaks_json(config: Path) -> None:
+    code, out, _ = throughway("check", config, "--json")
+    assert (code, json.loads(out)["valid"]) == (0, True)
+    config.write_text("modls: {}\n")
+    code, out, _ = throughway("check", config, "--json")
+    assert code == 78
+    assert json.loads(out)["problems"][0]["line"] == 1
+
+
+def test_serve_refuses_a_broken_file_and_starts_nothing(config: Path) -> None:
+    config.write_text("listen: [1]\n")
+    code, _, err = throughway("serve", "--config", config)
+    assert code == 78
+    assert f"{config}:1:" in err
+
+
+def test_serve_says_which_address_is_taken(config: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config.write_text(CONFIG.replace("ops: 127.0.0.1:1", "ops: 127.0.0.1:0").replace("listen: 127.0.0.1:0", f"listen: 127.0.0.1:{port}", 1))
+        code, _, err = throughway("serve", "--config", config)
+    assert code == 73
+    assert f"127.0.0.1:{port}" in err
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    code, _, err = throughway("serve", "--config", tmp_path / "none.yaml")
+    assert code == 78
+    assert "none.yaml" in err
+
+
+def test_status_of_a_node_that_does_not_run_says_so(config: Path) -> None:
+    code, _, err = throughway("status", "--config", config)
+    assert code == 69
+    assert "127.0.0.1:1" in err
+
+
+def test_a_key_is_made_listed_and_revoked_and_its_secret_kept_nowhere(config: Path) -> None:
+    code, out, _ = throughway("keys", "create", "app", "--team", "search", "--budget-usd", "12.50", "--config", config)
+    assert code == 0
+    secret = out.strip()
+    assert secret.startswith("tw_")
+    for file in config.parent.rglob("*"):
+        assert not file.is_file() or secret.encode() not in file.read_bytes()
+
+    code, out, _ = throughway("keys", "list", "--json", "--config", config)
+    assert [(k["name"], k["state"]) for k in json.loads(out)] == [("app", "live")]
+
+    assert throughway("keys", "create", "app", "--config", config)[0] == 78
+    assert throughway("keys", "revoke", "app", "--config", config)[0] == 0
+    code, _, err = throughway("keys", "revoke", "app", "--config", config)
+    assert code == 78
+    assert "app" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--team", "serch"], 78, "search"),
+        (["--budget-usd", "-1"], 64, "--budget-usd"),
+        (["--budget-usd", "lots"], 64, "--budget-usd"),
+        (["--requests-per-minute", "0"], 64, "--requests-per-minute"),
+    ],
+)
+def test_a_key_that_cannot_be_made_is_refused_with_the_reason(config: Path, words: list[str], code: int, says: str) -> None:
+    got, out, err = throughway("keys", "create", "app", *words, "--config", config)
+    assert got == code
+    assert says in err
+    assert out == ""
