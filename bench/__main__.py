@@ -55,11 +55,16 @@ def bench(
     ] = 5,
     seconds: Annotated[int, Parameter(validator=Positive, help="Of a turn.")] = 4,
     connections: Annotated[int, Parameter(validator=Positive, help="Kept open by wrk.")] = 64,
+    warm_up: Annotated[
+        int, Parameter(validator=validators.Number(gte=0), help="Seconds, before the first turn; 0 for none.")
+    ] = 2,
     budget: Annotated[
         float | None, Parameter(help="Exit with 1 if the gateway's worker costs more than so many times nginx's.")
     ] = None,
     json: Annotated[bool, Parameter(negative="", help="Print the report as JSON.")] = False,
-    html: Annotated[Path | None, Parameter(help="Write the report to this file, as one page that needs no other.")] = None,
+    html: Annotated[
+        Path | None, Parameter(help="Write the report to this file, as one page that needs no other.")
+    ] = None,
 ) -> int:
     """Measure CPU microseconds a governed request of the gateway beside nginx's bare proxy_pass in the same run.
 
@@ -69,17 +74,17 @@ def bench(
         raise MissingError("the bench runs on Linux only: it reads CPU times from /proc")
     if html is not None and not html.resolve().parent.is_dir():
         raise BenchError(f"{html} cannot be written: its folder does not exist")
-    report = _measured(rounds.Settings(tuple(dict.fromkeys(scenario)), rounds_, seconds, connections))
+    report = _measured(rounds.Settings(tuple(dict.fromkeys(scenario)), rounds_, seconds, connections, warm_up))
     if html is not None:
         html.write_text(page.render(report))
-        _err.print(f"The page is {html}")
+        _err.print(f"The page is {html}", markup=False, soft_wrap=True)
     if json:
         print(report.as_json().decode())
     else:
         Console(highlight=False).print(table.render(report))
     breaches = [] if budget is None else report.breaches(budget)
     for breach in breaches:
-        _err.print(f"over budget: {breach}", style="red", markup=False)
+        _err.print(f"over budget: {breach}", style="red", markup=False, soft_wrap=True)
     return EXIT_OVER_BUDGET if breaches else 0
 
 
@@ -107,14 +112,13 @@ def _on_terminate(number: int, _: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def main() -> int:
-    signal.signal(signal.SIGTERM, _on_terminate)
+def main(argv: list[str] | None = None) -> int:
     try:
-        code = app(exit_on_error=False, print_error=True, result_action="return_value")
+        code = app(argv, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         return EXIT_USAGE
     except BenchError as error:
-        _err.print(f"bench: {error}", markup=False)
+        _err.print(f"bench: {error}", markup=False, soft_wrap=True)
         return EXIT_MISSING if isinstance(error, MissingError) else EXIT_FAILED
     except KeyboardInterrupt:
         _err.print("bench: interrupted; all that it started is stopped")
@@ -123,4 +127,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _on_terminate)
     sys.exit(main())

@@ -63,8 +63,7 @@ class Comparison(msgspec.Struct, frozen=True):
     def ratio(self, series: Series, figure: Callable[[Sample], float]) -> Ratio:
         """A target's figure beside the yardstick's."""
         pairs = [
-            figure(ours) / figure(theirs)
-            for ours, theirs in zip(series.samples, self.yardstick.samples, strict=True)
+            figure(ours) / figure(theirs) for ours, theirs in zip(series.samples, self.yardstick.samples, strict=True)
         ]
         return Ratio(series.median(figure) / self.yardstick.median(figure), min(pairs), max(pairs))
 

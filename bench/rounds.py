@@ -29,7 +29,6 @@ from bench.load import Load
 from bench.scenarios import SCENARIOS, Scenario
 from bench.servers import Target
 
-WARM_UP_S: Final = 2
 _REST_WINDOW_S: Final = 0.25
 _REST_SHARE: Final = 0.05
 """Of a core: a target that spends less is at rest."""
@@ -48,14 +47,14 @@ class Settings:
         rounds: how often each target takes its turn, 1 or more.
         seconds: of a turn.
         connections: of the load.
-        warm_up_s: of each target before each scenario.
+        warm_up_s: of each target before each scenario; 0 leaves it out.
     """
 
     scenarios: tuple[str, ...] = ("chat",)
     rounds: int = 5
     seconds: int = 4
     connections: int = 64
-    warm_up_s: int = WARM_UP_S
+    warm_up_s: int = 2
 
     @property
     def steps(self) -> int:
@@ -104,10 +103,11 @@ class _Bench:
         """Proves that the target works, and warms it up."""
         self.on_step(f"{self.scenario.name}, warm-up: {target.name}")
         status, answer = servers.post(target.url(self.scenario), key, self.scenario.body)
-        if status != 200 or self.scenario.proof not in answer:
+        if status != 200 or not all(part in answer for part in self.scenario.proof):
             raise BenchError(f"{target.name} answers the scenario {self.scenario.name} with {status}: {answer[:500]}")
-        self._load(target, self.settings.warm_up_s)
-        _rest(target.tree())
+        if self.settings.warm_up_s:
+            self._load(target, self.settings.warm_up_s)
+            _rest(target)
 
     def compare(self, targets: Sequence[Target]) -> Comparison:
         samples: dict[str, list[Sample]] = {target.name: [] for target in targets}
@@ -122,10 +122,12 @@ class _Bench:
         workers, tree = target.workers(), target.tree()
         worker_began_s, tree_began_s = proc.cpu_s(workers), proc.cpu_s(tree)
         outcome = self._load(target, self.settings.seconds)
-        _rest(tree)
+        _rest(target)
         worker_s, tree_s = proc.cpu_s(workers) - worker_began_s, proc.cpu_s(tree) - tree_began_s
         if target.tree() != tree:
             raise BenchError(f"{target.name} started or lost a process while it was measured")
+        if worker_s == 0:
+            raise BenchError(f"{target.name} did too little to be measured: give it more --seconds")
         return Sample(
             requests=outcome.requests,
             requests_per_s=outcome.requests / outcome.duration_us * 1e6,
@@ -142,24 +144,30 @@ class _Bench:
             raise BenchError(f"{target.name}, scenario {self.scenario.name}: {error}") from error
 
 
-def _rest(tree: Sequence[int]) -> None:
-    """Waits until the processes have nothing more to do.
+def _rest(target: Target) -> None:
+    """Waits until the target has nothing more to do.
 
     Raises:
-        BenchError: they never came to rest.
+        BenchError: it never came to rest.
     """
+    time.sleep(target.afterwork_s)
+    tree = target.tree()
     deadline = time.monotonic() + _REST_AT_MOST_S
     spent_s, before_s = float("inf"), proc.cpu_s(tree)
     while spent_s > _REST_SHARE * _REST_WINDOW_S:
         if time.monotonic() > deadline:
-            raise BenchError(f"it was still at work {_REST_AT_MOST_S:.0f} s after the load had ended")
+            raise BenchError(f"{target.name} was still at work {_REST_AT_MOST_S:.0f} s after the load had ended")
         time.sleep(_REST_WINDOW_S)
         now_s = proc.cpu_s(tree)
         spent_s, before_s = now_s - before_s, now_s
 
 
 def _machine(wrk: str) -> Machine:
-    models = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
     return Machine(
         cpu=models[0] if models else platform.machine(),
         cores=len(os.sched_getaffinity(0)),

@@ -24,7 +24,7 @@ class Scenario:
         prefix: of the path under which the upstream has the answer; a bare proxy is asked for it by this path.
         answer: what the upstream answers.
         media_type: of the answer.
-        proof: what an answer that came through whole contains.
+        proof: all of it is in an answer that came through whole.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Scenario:
     prefix: str
     answer: str
     media_type: str
-    proof: str
+    proof: tuple[str, ...]
 
     @property
     def upstream_path(self) -> str:
@@ -62,7 +62,10 @@ def _compact(value: object) -> str:
 
 
 _QUESTION: Final = [
-    {"role": "system", "content": "You help the people of a small library. Answer briefly, and name the shelf when you know it."},
+    {
+        "role": "system",
+        "content": "You help the people of a small library. Answer briefly, and name the shelf when you know it.",
+    },
     {
         "role": "user",
         "content": "Which books on the history of tea would you lend to somebody who has an evening, likes maps, and reads no Latin?",
@@ -74,7 +77,11 @@ _ANSWER: Final = (
     "short history of the tea clippers on shelf 14. Neither asks for Latin."
 )
 _USAGE: Final = {"prompt_tokens": 53, "completion_tokens": 41, "total_tokens": 94}
-_IDENTITY: Final = {"id": "chatcmpl-Bx7Qm2", "created": 1_760_000_000, "model": "gpt-4o-mini-2024-07-18"}
+_IDENTITY: Final[dict[str, object]] = {
+    "id": "chatcmpl-Bx7Qm2",
+    "created": 1_760_000_000,
+    "model": "gpt-4o-mini-2024-07-18",
+}
 
 
 def _completion() -> str:
@@ -105,8 +112,10 @@ def _stream() -> str:
     """An event for each word, then the finish reason, the usage and the terminal."""
     chunk = {**_IDENTITY, "object": "chat.completion.chunk", "system_fingerprint": "fp_51db84afab"}
     deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
-    deltas += [{"content": f"{word} "} for word in (_ANSWER + " The desk will show you both, and lend you a lamp.").split()]
-    choices = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in deltas]
+    deltas += [
+        {"content": f"{word} "} for word in (_ANSWER + " The desk will show you both, and lend you a lamp.").split()
+    ]
+    choices: list[list[dict[str, object]]] = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in deltas]
     choices.append([{"index": 0, "delta": {}, "finish_reason": "stop"}])
     events = [_compact({**chunk, "choices": one}) for one in choices]
     events.append(_compact({**chunk, "choices": [], "usage": _USAGE}))
@@ -123,7 +132,7 @@ SCENARIOS: Final = {
             prefix="",
             answer=_completion(),
             media_type="application/json",
-            proof=_completion(),
+            proof=(_completion(),),
         ),
         Scenario(
             name="stream",
@@ -132,7 +141,7 @@ SCENARIOS: Final = {
             prefix="/streaming",
             answer=_stream(),
             media_type="text/event-stream",
-            proof='"finish_reason":"stop"}]}\n\n' + "data: [DONE]\n\n",
+            proof=('"delta":{"content":"Two "}', '"finish_reason":"stop"}]}\n\n', "data: [DONE]\n\n"),
         ),
     )
 }

@@ -54,6 +54,10 @@ class Target(Protocol):
     def tree(self) -> list[int]:
         """All its processes."""
 
+    @property
+    def afterwork_s(self) -> float:
+        """How long after a request work for it may begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -77,7 +81,9 @@ class Server:
         deadline = time.monotonic() + _START_S
         while True:
             if self.process.poll() is not None:
-                raise BenchError(f"{self.name} ended with {self.process.returncode} while it started: {self._log_tail()}")
+                raise BenchError(
+                    f"{self.name} ended with {self.process.returncode} while it started: {self._log_tail()}"
+                )
             with contextlib.suppress(ConnectionError):  # it does not listen yet
                 if _get(int(port), f"/{rest}")[0] == 200:
                     return
@@ -94,6 +100,7 @@ class NginxProxy(Server):
     """The yardstick."""
 
     features: tuple[str, ...] = ("proxies", "keeps connections to the upstream")
+    afterwork_s: float = 0.0
 
     def url(self, scenario: Scenario) -> str:
         return f"http://127.0.0.1:{self.port}{scenario.upstream_path}"
@@ -117,8 +124,9 @@ class Gateway(Server):
         "a line in the log",
         "metrics",
     )
+    afterwork_s: float = 2.2  # records wait a second in their segment, and this for a second until the shipper looks
 
-    def url(self, scenario: Scenario) -> str:  # noqa: ARG002 - the model's name in the body decides
+    def url(self, scenario: Scenario) -> str:  # the model's name in the body decides
         return f"http://127.0.0.1:{self.port}/v1/chat/completions"
 
     def workers(self) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -20,18 +21,22 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     for comparison in report.comparisons:
         yield _table(comparison)
         for series in comparison.others:
-            ratio = comparison.ratio(series, worker_cpu_us)
-            line = f"{series.target} costs {ratio_text(ratio)} x {comparison.yardstick.target}"
-            yield Text(f"{line}, with {'; '.join(series.features)}.\n", style="bold")
+            yield Text(_sentence(comparison, series), style="bold")
+            yield Text(f"  with {'; '.join(series.features)}\n")
     yield Text(conditions(report), style="dim")
 
 
+def _sentence(comparison: Comparison, series: Series) -> str:
+    worker, tree = (ratio_text(comparison.ratio(series, figure)) for figure in (worker_cpu_us, tree_cpu_us))
+    return f"{series.target} costs {worker} x {comparison.yardstick.target}; with all its processes {tree}"
+
+
 def _table(comparison: Comparison) -> Table:
-    table = Table(title=f"\n{comparison.scenario}: {comparison.title}", title_justify="left", title_style="bold")
-    table.add_column("")
-    for name in ("worker CPU\nus a request", "x nginx\nlow..high", "all processes\nus a request", "x nginx\nlow..high"):
-        table.add_column(name.replace("nginx", comparison.yardstick.target), justify="right")
-    for name in ("\nrequests/s", "\np50 ms", "\np99 ms"):
+    table = Table(
+        title=f"\n{comparison.scenario}: {comparison.title}", title_justify="left", title_style="bold", box=SIMPLE_HEAD
+    )
+    table.add_column("CPU us a request")
+    for name in ("worker", f"x {comparison.yardstick.target}", "all", "requests/s", "p50 ms", "p99 ms"):
         table.add_column(name, justify="right")
     for series in comparison.series:
         table.add_row(*_row(comparison, series))
@@ -39,14 +44,16 @@ def _table(comparison: Comparison) -> Table:
 
 
 def _row(comparison: Comparison, series: Series) -> list[str]:
-    cells = [series.target]
-    for figure in (worker_cpu_us, tree_cpu_us):
-        yardstick = series is comparison.yardstick
-        cells += [f"{series.median(figure):.1f}", "1" if yardstick else ratio_text(comparison.ratio(series, figure))]
-    cells.append(f"{series.median(lambda sample: sample.requests_per_s):,.0f}")
-    cells.append(f"{series.median(lambda sample: sample.p50_us) / 1e3:.2f}")
-    cells.append(f"{series.median(lambda sample: sample.p99_us) / 1e3:.2f}")
-    return cells
+    yardstick = series is comparison.yardstick
+    return [
+        series.target,
+        f"{series.median(worker_cpu_us):.1f}",
+        "1" if yardstick else f"{comparison.ratio(series, worker_cpu_us).value:.2f}",
+        f"{series.median(tree_cpu_us):.1f}",
+        f"{series.median(lambda sample: sample.requests_per_s):,.0f}",
+        f"{series.median(lambda sample: sample.p50_us) / 1e3:.2f}",
+        f"{series.median(lambda sample: sample.p99_us) / 1e3:.2f}",
+    ]
 
 
 def ratio_text(ratio: Ratio) -> str:

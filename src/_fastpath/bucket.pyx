@@ -50,8 +50,7 @@ import os
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EACCES, EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
-from libc.stdio cimport snprintf
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strlen
 from posix.fcntl cimport F_SETLK, F_UNLCK, F_WRLCK, fcntl, flock
 from posix.unistd cimport SEEK_SET
 
@@ -619,14 +618,37 @@ cdef enum:
 
 
 cdef Py_ssize_t write_limit(char *at, const char *unit, int64_t *limit) noexcept nogil:
-    """The three lines of one limit; nothing where there is none."""
+    """The three lines of one limit; nothing where there is none. By hand: snprintf took five times as long."""
+    cdef char *end = at
     if limit[0] < 0:
         return 0
-    return snprintf(
-        at, LIMIT_LINES_BYTES,
-        b"x-ratelimit-limit-%s: %lld\r\nx-ratelimit-remaining-%s: %lld\r\nx-ratelimit-reset-%s: %lldms\r\n",
-        unit, <long long>limit[0], unit, <long long>limit[1], unit, <long long>limit[2],
-    )
+    end = put_number(put_text(put_text(put_text(end, b"x-ratelimit-limit-"), unit), b": "), limit[0])
+    end = put_number(put_text(put_text(put_text(end, b"\r\nx-ratelimit-remaining-"), unit), b": "), limit[1])
+    end = put_number(put_text(put_text(put_text(end, b"\r\nx-ratelimit-reset-"), unit), b": "), limit[2])
+    return put_text(end, b"ms\r\n") - at
+
+
+cdef inline char *put_text(char *at, const char *text) noexcept nogil:
+    cdef size_t size = strlen(text)
+    memcpy(at, text, size)
+    return at + size
+
+
+cdef char *put_number(char *at, int64_t number) noexcept nogil:
+    """A number that is not negative, in decimal."""
+    cdef char digits[20]
+    cdef int n = 0
+    while True:
+        digits[n] = <char>(48 + number % 10)
+        n += 1
+        number //= 10
+        if number == 0:
+            break
+    while n:
+        n -= 1
+        at[0] = digits[n]
+        at += 1
+    return at
 
 
 cdef void tighten(int64_t *tightest, Rate *rate, int64_t ahead_ns) noexcept nogil:

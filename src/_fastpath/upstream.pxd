@@ -16,7 +16,7 @@ cdef class UpstreamConnection(Timer):
     cdef bytes waiting
     cdef str method
     cdef int64_t gap_ns, total_deadline_ns
-    cdef bint read_paused, reusable, got_bytes
+    cdef bint read_paused, write_paused, reusable, got_bytes
     cdef readonly int64_t requests             # carried so far, the one under way included
     cdef readonly int64_t idle_since_ns
     cdef readonly int64_t sent_ns              # when the request under way was written
@@ -25,7 +25,9 @@ cdef class UpstreamConnection(Timer):
     cdef _received(self, bytes data)
     cdef _read_head(self, bytes data)
     cdef _read_body(self, bytes data, Py_ssize_t start)
-    cdef _complete(self)
+    cdef _complete(self, bint more)
+    cdef _give_back(self)
+    cdef _end_with_connection(self)
     cdef _protocol_error(self, str reason)
     cdef _fail(self, str kind, str message)
-    cdef void _arm_gap(self)
+    cdef void _arm_gap(self, int64_t from_ns)

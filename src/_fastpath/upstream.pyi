@@ -16,14 +16,17 @@ class _Sink(Protocol):
     def on_data(self, data: bytes, last: bool) -> object:
         """A part of the body."""
     def on_error(self, kind: str, message: str) -> object:
-        """The response will not be complete, and nothing else is called. `kind`: "first_byte", "gap", "total", "closed", "truncated" or "protocol"."""
+        """The response will not be complete, and nothing else is called.
+
+        `kind`: "first_byte", "gap", "total", "closed", "truncated" or "protocol".
+        """
 
     def on_crash(self, error: Exception) -> object:
         """One of the above raised `error`; the connection is closed."""
 
 class _Pool(Protocol):
     def released(self, connection: UpstreamConnection) -> object:
-        """Its response is complete; it can carry another request."""
+        """Its response is complete and its sink was told; it can carry another request."""
     def lost(self, connection: UpstreamConnection) -> object:
         """It is gone; called once for each connection that was made."""
 
@@ -54,7 +57,8 @@ class UpstreamConnection(Timer):
         """Writes a request on this idle connection; RuntimeError if it carries one."""
     def rest(self, idle_ms: int) -> None:
         """Closes this idle connection if nothing is sent on it for so long."""
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        """The sink takes no more of the body for now. What was read already still comes."""
     def resume_reading(self) -> None: ...
     def close(self) -> None:
         """Drops the connection, and with it the request it carries: the sink hears nothing more."""

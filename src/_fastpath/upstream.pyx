@@ -9,24 +9,27 @@ as the response arrives:
     on_error(kind, message)     the response will not be complete; nothing else is called after it
     on_crash(error)             one of the above raised; the connection is closed
 
-When the response is complete and the connection can be used again, the pool has it back before the sink is told.
+When the response is complete and the connection can be used again, the pool has it back once the sink has been told. So as
+long as a sink is called, the connection is its own: whatever it does to it, closing it among that, hits no other request.
 
 Rules.
 - Bytes on a connection that carries no request, or behind a complete response, mean that the two sides disagree: it is closed.
 - `data` is the very object that was read where all of it is body.
 - While the sink has paused reading, only the total deadline runs: a slow client is no fault of the provider.
+- A connection that still has bytes of its request to send when the response is complete is not used again.
 - Errors' kinds: "connect", "first_byte", "gap", "total" are time-outs; "closed" came before any byte of the response,
   "truncated" after; "protocol" is a response that breaks HTTP.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport int64_t
 
-from _fastpath.http1 cimport ChunkedDecoder, ResponseHead, parse_response_into
+from _fastpath.http1 cimport (
+    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, ChunkedDecoder, ResponseHead, parse_response_into,
+)
 from _fastpath.wheel cimport Timer, Wheel, monotonic_ns
-
-from libc.errno cimport EAGAIN, errno
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void* buffer, size_t size, int flags)
@@ -40,13 +43,8 @@ cdef enum State:
     IDLE
     SENT       # a request is out, its response's head is not complete
     BODY       # the response's body is coming
+    COMPLETE   # the sink is being told of the end
     CLOSED
-
-cdef enum BodyKind:
-    NONE
-    LENGTH
-    CHUNKED
-    CLOSE
 
 cdef enum:
     HEAD_LIMIT = 65_536
@@ -92,38 +90,34 @@ cdef class UpstreamConnection(Timer):
         cdef int state = self.state
         self.wheel.forget(self)
         self.state = CLOSED
-        self.pool.lost(self)
-        if state == SENT:
-            self._fail(
-                "truncated" if self.got_bytes else "closed",
-                "the connection closed in the head of the answer" if self.got_bytes else "the connection closed before an answer",
-            )
+        self.transport = None
+        pool, self.pool = self.pool, None
+        pool.lost(self)
+        if state == SENT and self.got_bytes:
+            self._fail("truncated", "the connection closed in the head of the answer")
+        elif state == SENT:
+            self._fail("closed", "the connection closed before an answer")
+        elif state == BODY and self.kind == BODY_CLOSE and exception is None:
+            self._end_with_connection()
         elif state == BODY:
-            if self.kind == CLOSE and exception is None:
-                sink = self.sink
-                self.sink = None
-                try:
-                    sink.on_data(b"", True)
-                except Exception as error:
-                    sink.on_crash(error)
-            else:
-                self._fail("truncated", "the connection closed before the answer was complete")
-        self.pool = None
+            self._fail("truncated", "the connection closed before the answer was complete")
 
     def eof_received(self):
+        if self.state == IDLE:
+            self.close()  # now, so that nobody takes it before it is lost
         return False
 
     def pause_writing(self):
-        pass  # a request's body is bounded and already in memory: there is nobody to pause
+        self.write_paused = True  # a request's body is bounded and already in memory: there is nobody to pause
 
     def resume_writing(self):
-        pass
+        self.write_paused = False
 
     def data_received(self, bytes data):
-        sink = self.sink
         try:
             self._received(data)
         except Exception as error:
+            sink = self.sink
             self.close()
             if sink is None:
                 raise
@@ -189,7 +183,7 @@ cdef class UpstreamConnection(Timer):
         self.wheel.arm(self, monotonic_ns() + idle_ms * NS_PER_MS)
 
     def pause_reading(self):
-        if not self.read_paused and (self.state == SENT or self.state == BODY):
+        if not self.read_paused and self.state == BODY:
             self.read_paused = True
             self.transport.pause_reading()
             self.wheel.arm(self, self.total_deadline_ns)
@@ -199,7 +193,7 @@ cdef class UpstreamConnection(Timer):
             self.read_paused = False
             if self.state != CLOSED:
                 self.transport.resume_reading()
-                self._arm_gap()
+                self._arm_gap(monotonic_ns())
 
     def close(self):
         """Drops the connection, and with it the request it carries: the sink hears nothing more."""
@@ -233,25 +227,23 @@ cdef class UpstreamConnection(Timer):
             self._protocol_error(error.reason)
             return
         self.kind = head.body_kind_code(self.method)
-        self.remaining = head.content_length if self.kind == LENGTH else 0
-        self.reusable = head.keep_alive and self.kind != CLOSE
-        sink = self.sink
-        if self.kind == NONE or (self.kind == LENGTH and size - start >= self.remaining):
+        self.remaining = head.content_length if self.kind == BODY_LENGTH else 0
+        self.reusable = head.keep_alive and self.kind != BODY_CLOSE
+        if self.kind == BODY_NONE or (self.kind == BODY_LENGTH and size - start >= self.remaining):
             body_end = start + self.remaining
             body = PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, self.remaining)
-            if body_end < size:
-                self.reusable = False
-            self._complete()
-            sink.on_response(head, body)
+            self._complete(body_end < size)
+            self.sink.on_response(head, body)
+            self._give_back()
             return
         self.state = BODY
-        if self.kind == CHUNKED:
+        if self.kind == BODY_CHUNKED:
             if self.decoder is None:
                 self.decoder = ChunkedDecoder(502)
             else:
                 self.decoder.reset()
-        self._arm_gap()
-        sink.on_head(head, start < size)
+        self._arm_gap(self.last_byte_ns)
+        self.sink.on_head(head, start < size)
         if start < size and self.state == BODY:
             self._read_body(data, start)
 
@@ -260,8 +252,7 @@ cdef class UpstreamConnection(Timer):
         cdef Py_ssize_t end = size
         cdef bint last = False
         cdef list out
-        sink = self.sink
-        if self.kind == CHUNKED:
+        if self.kind == BODY_CHUNKED:
             out = []
             try:
                 end = self.decoder.feed_into(data, start, out)
@@ -270,7 +261,7 @@ cdef class UpstreamConnection(Timer):
                 return
             last = self.decoder.done
             data = <bytes>out[0] if len(out) == 1 else b"".join(out)
-        elif self.kind == LENGTH:
+        elif self.kind == BODY_LENGTH:
             end = min(size, start + self.remaining)
             self.remaining -= end - start
             last = self.remaining == 0
@@ -279,27 +270,44 @@ cdef class UpstreamConnection(Timer):
         elif start > 0:
             data = data[start:]
         if last:
-            if end < size:
-                self.reusable = False
-            self._complete()
-        elif not self.read_paused:
-            self._arm_gap()
-        if last or PyBytes_GET_SIZE(data):
-            sink.on_data(data, last)
+            self._complete(end < size)
+            self.sink.on_data(data, True)
+            self._give_back()
+            return
+        if not self.read_paused:
+            self._arm_gap(self.last_byte_ns)
+        if PyBytes_GET_SIZE(data):
+            self.sink.on_data(data, False)
 
-    cdef _complete(self):
-        """The response has been read whole: the pool has the connection back, or it is dropped."""
-        self.sink = None
+    cdef _complete(self, bint more):
+        """The response has been read whole; `more`: bytes came behind it."""
+        self.state = COMPLETE
         self.wheel.disarm(self)
+        if more or self.write_paused:
+            self.reusable = False
+
+    cdef _give_back(self):
+        """The sink has been told: the pool has the connection back, or it is dropped."""
+        if self.state != COMPLETE:
+            return  # the sink has closed it
+        if not self.reusable or self.transport.is_closing():
+            self.close()
+            return
+        self.sink = None
+        self.state = IDLE
+        self.idle_since_ns = self.last_byte_ns
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        if self.reusable and not self.transport.is_closing():
-            self.state = IDLE
-            self.idle_since_ns = self.last_byte_ns
-            self.pool.released(self)
-        else:
-            self.close()
+        self.pool.released(self)
+
+    cdef _end_with_connection(self):
+        sink = self.sink
+        self.sink = None
+        try:
+            sink.on_data(b"", True)
+        except Exception as error:
+            sink.on_crash(error)
 
     cdef _protocol_error(self, str reason):
         sink = self.sink
@@ -313,9 +321,8 @@ cdef class UpstreamConnection(Timer):
 
     # -- time
 
-    cdef void _arm_gap(self):
-        cdef int64_t deadline_ns = monotonic_ns() + self.gap_ns
-        self.wheel.arm(self, min(deadline_ns, self.total_deadline_ns))
+    cdef void _arm_gap(self, int64_t from_ns):
+        self.wheel.arm(self, min(from_ns + self.gap_ns, self.total_deadline_ns))
 
     cdef void expire(self):
         cdef int state = self.state

@@ -26,4 +26,7 @@ cdef class Wheel:
     cdef void disarm(self, Timer timer) noexcept
     cdef void forget(self, Timer timer) noexcept   # disarms and unlinks: the wheel keeps no reference
     cdef _run_slot(self, Timer head, int64_t now_ns)
+    cdef _meet(self, Timer timer, int64_t now_ns)
+    cdef void _take(self, Timer timer) noexcept
+    cdef _put_back(self, Timer timer)
     cdef void _insert(self, Timer timer, int64_t deadline_ns)

@@ -71,9 +71,7 @@ cdef class Wheel:
             self._handle = None
         for head in self._slots:
             while head._next is not head:
-                head._next._wheel = None
-                _unlink(head._next)
-                self.armed -= 1
+                self._take(head._next)
             head._prev = None  # a ring is a cycle: break it
             head._next = None
         self._slots = []
@@ -96,38 +94,53 @@ cdef class Wheel:
             self._run_slot(<Timer>self._slots[tick & self._mask], now_ns)
 
     cdef _run_slot(self, Timer head, int64_t now_ns):
-        cdef Timer timer
-        cdef int64_t deadline_ns
-        cdef Timer due = Timer()
-        due._prev = due
-        due._next = due
-        # Move the ring aside first: what expiry does to the wheel must not meet a ring that is being walked.
+        cdef Timer due
         if head._next is head:
             return
+        # Move the ring aside first: what expiry does to the wheel must not meet a ring that is being walked.
+        due = Timer()
         due._next = head._next
         due._prev = head._prev
         due._next._prev = due
         due._prev._next = due
         head._next = head
         head._prev = head
-        while due._next is not due:
-            timer = due._next
-            _unlink(timer)
-            timer._wheel = None
-            self.armed -= 1
-            deadline_ns = timer.deadline_ns
-            if deadline_ns == 0:
-                continue
-            if deadline_ns > now_ns:
-                self._insert(timer, deadline_ns)
-                continue
-            timer.deadline_ns = 0
-            try:
-                timer.expire()
-            except Exception as error:  # noqa: BLE001 - one timer's fault must not stop the others
-                self._loop.call_exception_handler({"message": "a timer's callback failed", "exception": error})
-        due._prev = None
-        due._next = None
+        try:
+            while due._next is not due:
+                self._meet(due._next, now_ns)
+        finally:
+            while due._next is not due:  # only if not even the report of a fault was possible
+                self._put_back(due._next)
+            due._prev = None
+            due._next = None
+
+    cdef _meet(self, Timer timer, int64_t now_ns):
+        """The slot of `timer` has come round."""
+        cdef int64_t deadline_ns = timer.deadline_ns
+        self._take(timer)
+        if deadline_ns == 0 or self._closed:
+            return
+        if deadline_ns > now_ns:
+            self._insert(timer, deadline_ns)
+            return
+        timer.deadline_ns = 0
+        try:
+            timer.expire()
+        except Exception as error:  # one timer's fault must not stop the others
+            if self._loop is None:
+                raise
+            self._loop.call_exception_handler({"message": "a timer's callback failed", "exception": error})
+
+    cdef void _take(self, Timer timer) noexcept:
+        """Out of its slot."""
+        _unlink(timer)
+        timer._wheel = None
+        self.armed -= 1
+
+    cdef _put_back(self, Timer timer):
+        self._take(timer)
+        if timer.deadline_ns != 0 and not self._closed:
+            self._insert(timer, timer.deadline_ns)
 
     cdef void _insert(self, Timer timer, int64_t deadline_ns):
         cdef int64_t tick = deadline_ns // self._tick_ns + 1  # rounded up: never early
@@ -150,9 +163,7 @@ cdef class Wheel:
         if timer._wheel is not None:
             if deadline_ns // self._tick_ns + 1 >= timer._slot_tick:
                 return
-            _unlink(timer)
-            timer._wheel = None
-            self.armed -= 1
+            self._take(timer)
         if not self._closed:
             self._insert(timer, deadline_ns)
 
@@ -162,9 +173,7 @@ cdef class Wheel:
     cdef void forget(self, Timer timer) noexcept:
         timer.deadline_ns = 0
         if timer._wheel is not None:
-            _unlink(timer)
-            timer._wheel = None
-            self.armed -= 1
+            self._take(timer)
 
     def set(self, Timer timer not None, int64_t delay_ms):
         self.arm(timer, monotonic_ns() + delay_ms * 1_000_000)

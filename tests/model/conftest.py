@@ -71,7 +71,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     except DemoError as error:
         pytest.skip(f"the extra `local` is missing: {error}")
     state_dir = tmp_path_factory.mktemp("demo")
-    environment = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_PROXY", "_proxy"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_PROXY", "_proxy"))
+    }
     with (state_dir / "stderr").open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway.cli", "demo", "--state-dir", str(state_dir), "--port", str(free_port())],

@@ -19,6 +19,10 @@ pytestmark = [pytest.mark.model, pytest.mark.timeout(180)]
 
 
 @pytest.mark.nightly
+@pytest.mark.asyncio(loop_scope="class")  # they carry no marker of their own; ChatOpenAI shares one pool among all
+@pytest.mark.filterwarnings("ignore:.*is marked with '@pytest.mark.asyncio' but it is not an async function")
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")  # of the client's own parsed messages
+@pytest.mark.filterwarnings("ignore:Received a Pydantic BaseModel V1 schema:UserWarning")  # a test gives one on purpose
 class TestStandard(ChatModelIntegrationTests):
     @pytest.fixture(autouse=True)
     def _reach(self, demo: Demo) -> None:
@@ -36,12 +40,22 @@ class TestStandard(ChatModelIntegrationTests):
             "model": MODEL_NAME,
             "max_retries": 0,
             "timeout": ANSWER_S,
+            "temperature": 0,
+            "max_tokens": 100,
+            "stream_usage": True,  # ChatOpenAI asks for usage in streams of api.openai.com only
         }
 
     @property
-    def supports_json_mode(self) -> bool:
-        return True
+    def has_tool_calling(self) -> bool:
+        """The chat template of the model knows no tools, so its server leaves them out of the prompt, forced or not."""
+        return False
 
     @property
     def model_override_value(self) -> str:
         return MODEL_NAME
+
+    @pytest.mark.xfail(
+        reason="a schema of Pydantic 1 goes out as a tool, and the chat template of the model knows none"
+    )
+    def test_structured_output_pydantic_2_v1(self, model: BaseChatModel) -> None:
+        super().test_structured_output_pydantic_2_v1(model)

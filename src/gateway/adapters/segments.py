@@ -35,8 +35,8 @@ from gateway.base.usage import UsageRecord
 
 OPEN, READY, CORRUPT = ".open", ".ready", ".corrupt"
 
-FRAME_RECORDS = 512
-"""Records a frame: about 200 KiB, which are joined in some 20 us; checksum and write leave the GIL to others."""
+FRAME_RECORDS = 128
+"""Records a frame: about 50 KiB, joined in a few us; checksum and write leave the GIL to others."""
 MAX_PAYLOAD_BYTES = 1_048_576
 """Of a frame. A length beyond it is damage, and reading does not believe it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -197,8 +198,9 @@ class RouteMetrics:
 _NO_TARGETS: frozenset[TargetEntry] = frozenset()
 
 
-class Context(msgspec.Struct, eq=False):
-    """Everything that is known of one request while it lives."""
+@dataclass(slots=True, eq=False)
+class Context:
+    """Everything that is known of one request while it lives. No Struct: its fields are set more often than it is made."""
 
     exchange: Exchange
     compiled: Compiled

@@ -12,15 +12,20 @@ import urllib.request
 from collections.abc import Callable
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from _fastpath.http1 import ProtocolError, parse_response
 from gateway.base.snapshot import Provider
 from gateway.net.pool import DialError
 
 MAX_HANDSHAKES = 4
 """TLS handshakes in flight a worker: each takes 0.8 ms of its loop."""
+HANDSHAKE_TURN_S = 0.25
+"""So long a handshake keeps others waiting at most: a provider that accepts and then says nothing must not stop the others."""
+AVOID_S = 30.0
+"""An address that failed is tried after the others for so long."""
 RESOLVE_EVERY_S = 30.0
 MAX_PROXY_HEAD_BYTES = 8_192
 
-_Address = tuple[socket.AddressFamily, tuple[str, int]]
+_Address = tuple[socket.AddressFamily, tuple[str | int | bytes, ...]]
 _ports = {"http": 80, "https": 443}
 
 
@@ -40,7 +45,7 @@ class Resolver:
         known = self._known.get((host, port))
         if known is not None:
             if time.monotonic() - known[0] > RESOLVE_EVERY_S and (host, port) not in self._refreshing:
-                self._refresh(host, port).add_done_callback(_retrieve)
+                self._refresh(host, port)
             return known[1]
         return await asyncio.shield(self._refreshing.get((host, port)) or self._refresh(host, port))
 
@@ -48,17 +53,18 @@ class Resolver:
         task = self._loop.create_task(self._look_up(host, port))
         self._refreshing[host, port] = task
         task.add_done_callback(lambda _: self._refreshing.pop((host, port), None))
+        task.add_done_callback(_retrieve)
         return task
 
     async def _look_up(self, host: str, port: int) -> list[_Address]:
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses: list[_Address] = [(family, (str(at[0]), int(at[1]))) for family, _, _, _, at in found]
+        addresses: list[_Address] = [(family, at) for family, _, _, _, at in found]
         self._known[host, port] = (time.monotonic(), list(dict.fromkeys(addresses)))
         return self._known[host, port][1]
 
 
 def _retrieve(task: asyncio.Task[list[_Address]]) -> None:
-    """A refresh that failed leaves the last good addresses; its exception is expected."""
+    """A look-up that failed leaves the last good addresses; who awaits it hears of it, if anybody still does."""
     if not task.cancelled():
         task.exception()
 
@@ -76,15 +82,49 @@ def proxy_of(provider: Provider, url: SplitResult) -> SplitResult | None:
     if provider.proxy == "":
         return None
     if provider.proxy is not None:
-        return urlsplit(provider.proxy)
+        return _http_proxy(provider.proxy)
     named = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     if url.scheme != "https" or not named or urllib.request.proxy_bypass(url.hostname or ""):
         return None
-    return urlsplit(named if "//" in named else f"http://{named}")
+    return _http_proxy(named if "//" in named else f"http://{named}")
+
+
+def _http_proxy(text: str) -> SplitResult:
+    proxy = urlsplit(text)
+    if proxy.scheme != "http" or not proxy.hostname:
+        raise ValueError(f"the proxy must be an http:// URL with a host, not {proxy.scheme}://{proxy.hostname or ''}")
+    return proxy
+
+
+class _Turn:
+    """A place among the TLS handshakes in flight, given up at the end or after HANDSHAKE_TURN_S."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, handshakes: asyncio.Semaphore) -> None:
+        self._loop = loop
+        self._handshakes = handshakes
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> None:
+        await self._handshakes.acquire()
+        self._timer = self._loop.call_later(HANDSHAKE_TURN_S, self._give_up)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._timer = None
+        self._handshakes.release()
 
 
 class Dialer:
-    """Opens connections to one provider."""
+    """Opens connections to one provider.
+
+    Raises:
+        ValueError: the proxy to use is none that is spoken to.
+        OSError, ssl.SSLError: the provider's CA bundle cannot be read.
+    """
 
     def __init__(
         self, provider: Provider, loop: asyncio.AbstractEventLoop, resolver: Resolver, handshakes: asyncio.Semaphore
@@ -100,16 +140,13 @@ class Dialer:
         self._tls = tls_context(provider) if url.scheme == "https" else None
         self._proxy = proxy_of(provider, url) if self._unix_path is None else None
         self._turn = 0
+        self._failed: dict[_Address, float] = {}
 
     async def __call__(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         """Opens one connection within `connect_ms`. Raises DialError."""
         try:
             async with asyncio.timeout(self._connect_s):
-                if self._tls is None:
-                    await self._connect(protocol)
-                else:
-                    async with self._handshakes:
-                        await self._connect(protocol)
+                await self._connect(protocol)
         except TimeoutError as error:
             raise DialError("connect", f"no connection within {self._connect_s:g} s") from error
         except ssl.SSLCertVerificationError as error:
@@ -118,6 +155,8 @@ class Dialer:
             raise DialError("tls", f"the TLS handshake failed: {error.reason or error}") from error
         except socket.gaierror as error:
             raise DialError("resolve", f"its name {self._host!r} does not resolve: {error.strerror}") from error
+        except UnicodeError as error:
+            raise DialError("resolve", f"its name {self._host!r} is no domain name: {error}") from error
         except OSError as error:
             raise DialError("refused", error.strerror or str(error)) from error
 
@@ -130,36 +169,51 @@ class Dialer:
         else:
             connected = await self._reach(self._host, self._port)
         try:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.create_connection(
-                protocol, sock=connected, ssl=self._tls, server_hostname=self._host if self._tls else None
-            )
+            if self._tls is None:
+                await self._loop.create_connection(protocol, sock=connected)
+                return
+            async with _Turn(self._loop, self._handshakes):
+                await self._loop.create_connection(protocol, sock=connected, ssl=self._tls, server_hostname=self._host)
         except BaseException:
             connected.close()
             raise
 
     async def _reach(self, host: str, port: int) -> socket.socket:
         """A connected socket to one of the addresses of `host`, beginning with another one each time. Raises the last OSError."""
-        addresses = await self._resolver.resolve(host, port)
-        self._turn += 1
-        first = self._turn % len(addresses)
-        share_s = self._connect_s / len(addresses)
+        addresses = self._in_order(await self._resolver.resolve(host, port))
+        share_s = self._connect_s / max(1, len(addresses))
         failure: OSError = OSError(f"{host!r} has no address")
-        for family, address in addresses[first:] + addresses[:first]:
-            attempt = socket.socket(family, socket.SOCK_STREAM)
-            attempt.setblocking(False)
+        for at in addresses:
             try:
                 async with asyncio.timeout(share_s):
-                    await self._loop.sock_connect(attempt, address)
-            except (OSError, TimeoutError) as error:
-                attempt.close()
+                    connected = await self._connect_to(at)
+            except OSError as error:  # TimeoutError is one
+                self._failed[at] = time.monotonic() + AVOID_S
                 failure = error
-                continue
-            except BaseException:
-                attempt.close()
-                raise
-            return attempt
+            else:
+                self._failed.pop(at, None)
+                return connected
         raise failure
+
+    def _in_order(self, addresses: list[_Address]) -> list[_Address]:
+        """In turn, those that failed lately behind the others."""
+        now = time.monotonic()
+        self._failed = {at: until for at, until in self._failed.items() if until > now}
+        self._turn += 1
+        first = self._turn % max(1, len(addresses))
+        return sorted(addresses[first:] + addresses[:first], key=self._failed.__contains__)
+
+    async def _connect_to(self, at: _Address) -> socket.socket:
+        family, address = at
+        connected = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connected.setblocking(False)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.sock_connect(connected, address)
+        except BaseException:
+            connected.close()
+            raise
+        return connected
 
     async def _through_proxy(self, proxy: SplitResult) -> socket.socket:
         """A socket that the proxy has connected to the provider (RFC 9110 section 9.3.6)."""
@@ -171,17 +225,27 @@ class Dialer:
             lines.append(f"proxy-authorization: Basic {base64.b64encode(pair).decode()}")
         try:
             await self._loop.sock_sendall(connected, "\r\n".join([*lines, "", ""]).encode())
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                # A byte at a time: what follows the head belongs to the tunnel.
-                byte = await self._loop.sock_recv(connected, 1)
-                if not byte or len(head) >= MAX_PROXY_HEAD_BYTES:
-                    raise OSError("the proxy broke off its answer")
-                head += byte
-            status = head.split(b" ", 2)[1:2]
-            if status != [b"200"]:
-                raise OSError(f"the proxy answered {(status or [b'?'])[0].decode('ascii', 'replace')} to CONNECT")
+            status = await self._proxy_status(connected)
+            if not 200 <= status < 300:
+                raise OSError(f"the proxy answered {status} to CONNECT")
         except BaseException:
             connected.close()
             raise
         return connected
+
+    async def _proxy_status(self, connected: socket.socket) -> int:
+        """Reads the head of the proxy's answer, a byte at a time: what follows it belongs to the tunnel."""
+        head = b""
+        try:
+            while True:
+                byte = await self._loop.sock_recv(connected, 1)
+                if not byte:
+                    raise OSError("the proxy broke off its answer to CONNECT")
+                head += byte
+                parsed = parse_response(head, limit=MAX_PROXY_HEAD_BYTES) if byte == b"\n" else None
+                if parsed is not None:
+                    return parsed[0].status
+                if len(head) > MAX_PROXY_HEAD_BYTES:
+                    raise OSError("the proxy's answer to CONNECT is too long")
+        except ProtocolError as error:
+            raise OSError(f"the proxy's answer to CONNECT breaks HTTP: {error}") from error

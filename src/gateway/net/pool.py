@@ -4,6 +4,8 @@ Rules.
 - `take` is synchronous: an idle connection, or None; who must have one then waits, and is called when there is one.
 - The most recently used connection goes first, so that those which are not needed grow old and close.
 - Bounds: `max_connections` open or opening, MAX_WAITERS waiting; a waiter waits for `connect_ms` at most.
+- Whatever frees room (a connection lost, a dial that failed) opens a connection for who still waits.
+- A waiter that raises loses its connection, and the loop's exception handler is told; the others go on.
 """
 
 from __future__ import annotations
@@ -21,13 +23,15 @@ from gateway.base.errors import PROVIDER_BUSY, GatewayError
 MAX_WAITERS = 4_096
 IDLE_MS = 55_000
 """Below the 60 s after which common servers and balancers close a silent connection."""
+WARM_EVERY_MS = 5_000
+"""Warm connections grow old too; so often their number is made up."""
 
 Dial = Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[object]]
 """Opens a connection with the given protocol factory; raises DialError."""
 
 
 class DialError(OSError):
-    """No connection could be made. `kind` is "connect" for a time-out, else "refused"."""
+    """No connection could be made. `kind` is "connect" for a time-out, else "resolve", "refused" or "tls"."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -45,6 +49,10 @@ class _Waiting:
         self.waiter: PoolWaiter | None = waiter
         self.timer = Timer(self.expire)
 
+    @property
+    def live(self) -> bool:
+        return self.waiter is not None and not self.waiter.cancelled
+
     def take(self) -> PoolWaiter | None:
         """The waiter, once, if it still waits."""
         waiter, self.waiter = self.waiter, None
@@ -53,6 +61,7 @@ class _Waiting:
 
     def expire(self) -> None:
         waiter = self.take()
+        self.pool.forget_the_dead()
         if waiter is not None:
             waiter.on_unavailable("connect", "no connection came free in time")
 
@@ -91,6 +100,7 @@ class UpstreamPool:
         self._open: set[UpstreamConnection] = set()
         self._dialling = 0
         self._closed = False
+        self._warmer = Timer(self.warm)
         self.dialled = 0
         self.dial_failures = 0
 
@@ -129,20 +139,31 @@ class UpstreamPool:
         place = _Waiting(self, waiter)
         self._waiting.append(place)
         self.wheel.set(place.timer, self._connect_ms + 100)
-        if self._dialling < len(self._waiting):
-            self._open_one()
+        self._open_for_waiters()
 
     def warm(self) -> None:
-        """Opens connections until as many are idle as should be."""
+        """Opens connections until as many are idle as should be, and sees to it that they remain so many."""
+        if self._closed or self._warm == 0:
+            return
+        self.wheel.set(self._warmer, WARM_EVERY_MS)
         for _ in range(self._warm - len(self._idle) - self._dialling):
             self._open_one()
 
     def close(self) -> None:
-        """No new connections; idle ones close now, busy ones when their response is complete."""
+        """Nothing rests here any more: idle connections close now, busy ones when their response is complete.
+
+        Requests that pin the snapshot of this pool may still come, and are served.
+        """
         self._closed = True
-        for connection in self._idle:
+        self.wheel.cancel(self._warmer)
+        idle, self._idle = self._idle, []
+        for connection in idle:
             connection.close()
-        self._idle.clear()
+
+    def forget_the_dead(self) -> None:
+        """Takes those that wait no more from the front of the queue; where all wait equally long, they gather there."""
+        while self._waiting and not self._waiting[0].live:
+            self._waiting.popleft().take()
 
     # -- called by connections
 
@@ -151,7 +172,7 @@ class UpstreamPool:
         while self._waiting:
             waiter = self._waiting.popleft().take()
             if waiter is not None:
-                waiter.on_connection(connection)
+                self._hand_over(connection, waiter)
                 return
         if self._closed:
             connection.close()
@@ -164,18 +185,35 @@ class UpstreamPool:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-        if self._waiting and self._dialling < len(self._waiting):
-            self._open_one()
+        self._open_for_waiters()
+
+    def _hand_over(self, connection: UpstreamConnection, waiter: PoolWaiter) -> None:
+        try:
+            waiter.on_connection(connection)
+        except Exception as error:
+            connection.close()
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        message = f"the connections of {self.name!r}"
+        self._loop.call_exception_handler({"message": message, "exception": error})
 
     # -- opening
 
-    def _open_one(self) -> None:
-        if self._closed or len(self._open) + self._dialling >= self._max:
-            return
+    def _open_for_waiters(self) -> None:
+        self.forget_the_dead()
+        while self._dialling < len(self._waiting) and self._open_one():
+            pass
+
+    def _open_one(self) -> bool:
+        """False where as many are open or opening as may."""
+        if len(self._open) + self._dialling >= self._max:
+            return False
         self._dialling += 1
         task = self._loop.create_task(self._open_connection())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
 
     async def _open_connection(self) -> None:
         made: list[UpstreamConnection] = []
@@ -184,17 +222,26 @@ class UpstreamPool:
             made.append(UpstreamConnection(self.wheel, self))
             return made[-1]
 
+        failure: tuple[str, str] | None = None
         try:
             await self._dial(cast("Callable[[], asyncio.BaseProtocol]", protocol))  # by its methods, not by its base
         except DialError as error:
-            self.dial_failures += 1
-            self._fail_one(error.kind, error.message)
-            return
+            failure = error.kind, error.message
+        except Exception as error:
+            failure = "refused", "the dial failed"
+            self._report(error)
         finally:
             self._dialling -= 1
+        if failure is not None:
+            self.dial_failures += 1
+            self._fail_one(*failure)
+        else:
+            self._opened(made[-1])
+        self._open_for_waiters()
+
+    def _opened(self, connection: UpstreamConnection) -> None:
         self.dialled += 1
-        connection = made[-1]
-        if connection.idle:  # it may be lost already
+        if connection.idle:
             self._open.add(connection)
             self.released(connection)
         else:

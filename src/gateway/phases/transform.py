@@ -12,9 +12,8 @@ from gateway.codec.dialects import openai
 JOIN_BYTES = 65_536
 """Up to here head and body leave as one piece; beyond, the body is not copied."""
 
-_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _LENGTH = b"content-length: "
-_NO_TRACE = b"0" * 32
 
 
 def request_head(path: str, host: str, credential: bytes | None, extra: Sequence[tuple[str, str]]) -> bytes:
@@ -59,7 +58,7 @@ def read_trace(ctx: Context) -> None:
     if value is None:
         return
     found = _TRACEPARENT.fullmatch(value)
-    if found is not None and found[1] != _NO_TRACE:
+    if found is not None:
         ctx.trace_id = found[1].decode()
 
 

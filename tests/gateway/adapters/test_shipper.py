@@ -7,7 +7,7 @@ import pytest
 
 from gateway.adapters import segments, shipper
 from gateway.adapters.shipper import Shipper
-from tests.gateway.adapters.helpers import ListSink, files, record, seal, segments_of
+from tests.gateway.adapters.helpers import ListSink, files, frames_of, record, seal, segments_of
 
 
 @pytest.fixture

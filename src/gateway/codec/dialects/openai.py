@@ -9,7 +9,7 @@ what governs. Unknown fields are left alone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -193,10 +193,10 @@ def read_chat(body: bytes) -> Reading:
         if message.name is not None:
             texts.append(message.name)
             fixed += TOKENS_A_NAME
-        if message.tool_calls is not _ABSENT:
+        if message.tool_calls is not _ABSENT and message.tool_calls != _ABSENT:
             texts.append(str(bytes(message.tool_calls), "utf-8"))
     for declared in (chat.tools, chat.functions, chat.response_format):
-        if declared is not _ABSENT:
+        if declared is not _ABSENT and declared != _ABSENT:  # by default, or said to be null
             texts.append(str(bytes(declared), "utf-8"))
     reading.fixed_tokens = fixed
     if chat.max_completion_tokens is not None:
@@ -280,21 +280,24 @@ def splice(body: bytes, reading: Reading, model_json: bytes, *, ask_usage: bool)
 # -- responses
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST_TOKENS)] | None
+"""What is out of bounds is no usage: a provider's slip neither pays a budget back nor drains it."""
+
+
 class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    audio_tokens: int | None = None
-    cache_creation_tokens: int | None = None
+    cached_tokens: _Count = None
+    audio_tokens: _Count = None
+    cache_creation_tokens: _Count = None
 
 
 class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-    audio_tokens: int | None = None
+    reasoning_tokens: _Count = None
+    audio_tokens: _Count = None
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
+    prompt_tokens: _Count = None
+    completion_tokens: _Count = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -312,17 +315,22 @@ _usage_decoder = msgspec.json.Decoder(_Usage)
 _response_decoder = msgspec.json.Decoder(_Response)
 
 
+_NO_PROMPT_DETAILS, _NO_COMPLETION_DETAILS = _PromptDetails(), _CompletionDetails()
+
+
 def _usage(found: _Usage) -> Usage:
-    prompt, completion = found.prompt_tokens_details, found.completion_tokens_details
-    usage = Usage(found.prompt_tokens or 0, found.completion_tokens or 0)
-    if prompt is not None:
-        usage.cache_read = prompt.cached_tokens or 0
-        usage.cache_write = prompt.cache_creation_tokens or 0
-        usage.input_audio = prompt.audio_tokens or 0
-    if completion is not None:
-        usage.reasoning = completion.reasoning_tokens or 0
-        usage.output_audio = completion.audio_tokens or 0
-    return usage
+    prompt = found.prompt_tokens_details or _NO_PROMPT_DETAILS
+    completion = found.completion_tokens_details or _NO_COMPLETION_DETAILS
+    whole, made = found.prompt_tokens or 0, found.completion_tokens or 0
+    return Usage(  # parts are never more than their whole, or they would earn money
+        whole,
+        made,
+        min(prompt.cached_tokens or 0, whole),
+        min(prompt.cache_creation_tokens or 0, whole),
+        min(completion.reasoning_tokens or 0, made),
+        min(prompt.audio_tokens or 0, whole),
+        min(completion.audio_tokens or 0, made),
+    )
 
 
 def usage_of(fragment: bytes) -> Usage | None:
@@ -334,14 +342,23 @@ def usage_of(fragment: bytes) -> Usage | None:
 
 
 def response_usage(body: bytes) -> tuple[Usage | None, str] | None:
-    """(usage, finish reason) of a whole response; None where the body is not JSON of the dialect."""
+    """(usage, finish reason) of a whole response; None where the body is no JSON object."""
     try:
         response: _Response = _response_decoder.decode(body)
+    except msgspec.ValidationError:  # what it says of itself is odd, but the answer may be good, and it was paid for
+        return (None, "") if _is_object(body) else None
     except (msgspec.DecodeError, RecursionError):
         return None
     usage = _usage(response.usage) if response.usage is not None else None
     reason = response.choices[-1].finish_reason if response.choices else None
     return usage, reason or ""
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(body), dict)
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 # -- errors

@@ -1,0 +1,147 @@
+"""Whether a request may, and what it takes from which limit."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.base.snapshot import Budget, Key, Limits, Model, Target, Team
+from gateway.phases.admit import EXPECTED_OUTPUT, key_scope, team_scope
+from tests.support.rig import PRICE, Rig, response_head
+
+WORDS = "one two three four five"
+"""Five tokens, and 7 of framing."""
+PROMPT = 12
+
+
+def rig_with(directory: Path, limits: Limits = Limits(), budget: Budget | None = None, team: Team | None = None, **model: Any) -> Rig:  # noqa: B008
+    key = Key("k1", "app", "", team.name if team is not None else None, limits=limits, budget=budget)
+    models = (Model("m", (Target("one", "up", price=PRICE),), **model),)
+    return Rig(directory, key, team, models)
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"model": "m", "messages": [{"role": "user", "content": WORDS}], **fields}).encode()
+
+
+def budget_left(rig: Rig) -> int:
+    assert rig.key.plan is not None
+    return rig.key.plan.budget_left()
+
+
+def tokens_left(rig: Rig) -> int:
+    assert rig.key.plan is not None
+    return rig.key.plan.tokens_left()[1]
+
+
+def milliseconds(duration: str) -> float:
+    """Of "1m2s", "1.5s" or "120ms", as OpenAI writes them."""
+    found = re.fullmatch(r"(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:(\d+)ms)?", duration)
+    assert found is not None and duration, duration
+    minutes, seconds, rest = (float(part or 0) for part in found.groups())
+    return minutes * 60_000 + seconds * 1_000 + rest
+
+
+@pytest.mark.parametrize(
+    ("fields", "longest"),
+    [
+        ({}, 1_000),  # the model's own bound
+        ({"max_tokens": 50}, 50),
+        ({"max_completion_tokens": 70, "max_tokens": 50}, 70),
+        ({"max_tokens": 50, "n": 3}, 150),
+    ],
+)
+def test_money_is_reserved_for_the_longest_answer(tmp_path: Path, fields: dict[str, Any], longest: int) -> None:
+    rig = rig_with(tmp_path, budget=Budget(10**9, "day"), max_output_tokens=1_000)
+    rig.ask(body(**fields))
+    assert 10**9 - budget_left(rig) == PROMPT * 150 + longest * 600
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [({}, PROMPT + EXPECTED_OUTPUT), ({"max_tokens": 50}, PROMPT + 50), ({"n": 2}, PROMPT + 2 * EXPECTED_OUTPUT), ({"max_tokens": 5_000}, 1_000)],
+)
+def test_tokens_are_reserved_for_the_expected_answer(tmp_path: Path, fields: dict[str, Any], tokens: int) -> None:
+    rig = rig_with(tmp_path, Limits(tokens_per_minute=1_000))
+    rig.ask(body(**fields))
+    assert abs(1_000 - tokens - tokens_left(rig)) <= 1  # the bucket refills while we look
+
+
+def test_a_prompt_that_no_minute_admits_can_never_pass(tmp_path: Path) -> None:
+    rig = rig_with(tmp_path, Limits(tokens_per_minute=PROMPT - 1))
+    got = rig.ask(body())
+    assert got.status == 429 and json.loads(got.sent)["error"]["code"] == "request_exceeds_limit"
+    assert "retry-after" not in got.answer_headers
+    assert rig.in_flight == 0
+
+
+@pytest.mark.parametrize("cost", [0, 1, 10**6])
+def test_settling_replaces_the_reservation_by_what_was_used(tmp_path: Path, cost: int) -> None:
+    rig = rig_with(tmp_path, Limits(concurrency=5), Budget(10**9, "day"))
+    rig.ask(body())
+    rig.sink().on_response(response_head(), json.dumps({"usage": {"completion_tokens": cost}}).encode())
+    assert budget_left(rig) == 10**9 - 600 * cost
+    assert rig.in_flight == 0
+
+
+def test_a_refusal_of_the_team_gives_back_what_the_key_gave(tmp_path: Path) -> None:
+    team = Team("t", Limits(requests_per_minute=1))
+    rig = rig_with(tmp_path, Limits(requests_per_minute=5), Budget(10**9, "day"), team)
+    rig.ask(body())
+    got = rig.ask(body())
+    assert got.status == 429 and b"team 't'" in got.sent
+    assert rig.table.in_flight(key_scope("k1")) == rig.table.in_flight(team_scope("t")) == 1
+    rig.sink().on_response(response_head(), b"{}")
+    assert rig.table.in_flight(key_scope("k1")) == rig.table.in_flight(team_scope("t")) == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "budget", "code", "status"),
+    [
+        (Limits(requests_per_minute=1), None, "rate_limit_exceeded", 429),
+        (Limits(tokens_per_minute=300), None, "rate_limit_exceeded", 429),
+        (Limits(concurrency=1), None, "rate_limit_exceeded", 429),
+        (Limits(), Budget(4_000_000, "day"), "budget_exceeded", 402),
+    ],
+)
+def test_each_limit_refuses_the_second_of_two_at_once(tmp_path: Path, limits: Limits, budget: Budget | None, code: str, status: int) -> None:
+    rig = rig_with(tmp_path, limits, budget)
+    rig.ask(body())
+    got = rig.ask(body())
+    assert got.status == status and json.loads(got.sent)["error"]["code"] == code
+    assert ("retry-after" in got.answer_headers) == (status == 429)
+    assert rig.in_flight == 1, "what was refused holds nothing"
+    assert len(rig.pools["one"].made) == 1
+
+
+def test_a_key_without_limits_reserves_nothing(tmp_path: Path) -> None:
+    rig = rig_with(tmp_path)
+    assert rig.key.plan is None
+    got = rig.ask(body())
+    rig.sink().on_response(response_head(), b'{"usage":{"prompt_tokens":1}}')
+    assert not any(name.startswith("x-ratelimit") for name in got.answer_headers)
+
+
+def test_the_headers_tell_what_is_left(tmp_path: Path) -> None:
+    rig = rig_with(tmp_path, Limits(requests_per_minute=10, tokens_per_minute=1_000))
+    got = rig.ask(body(max_tokens=88))
+    rig.sink().on_response(response_head(), b'{"usage":{"prompt_tokens":1}}')
+    headers = got.answer_headers
+    assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == ("10", "9")
+    assert (headers["x-ratelimit-limit-tokens"], headers["x-ratelimit-remaining-tokens"]) == ("1000", "900")
+    assert 5_900 <= milliseconds(headers["x-ratelimit-reset-requests"]) <= 6_000
+    assert 5_900 <= milliseconds(headers["x-ratelimit-reset-tokens"]) <= 6_060
+
+
+def test_a_model_that_is_unknown_or_forbidden_debits_nothing(tmp_path: Path) -> None:
+    rig = rig_with(tmp_path, Limits(requests_per_minute=1))
+    assert rig.ask(body(model="other")).status == 404
+    rig.key.allowed["m"] = False
+    assert rig.ask(body()).status == 403
+    rig.key.allowed["m"] = True
+    rig.ask(body())
+    assert rig.in_flight == 1
