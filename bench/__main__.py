@@ -41,7 +41,7 @@ app = App(
 )
 _err = Console(stderr=True, highlight=False)
 
-Positive = validators.Number(gte=1)
+_POSITIVE = validators.Number(gte=1)
 
 
 @app.default
@@ -51,10 +51,10 @@ def bench(
         tuple[Literal["chat", "stream"], ...], Parameter(negative="", help="What is asked; may be repeated.")
     ] = ("chat",),
     rounds_: Annotated[
-        int, Parameter(name="--rounds", validator=Positive, help="How often nginx and the gateway take turns.")
+        int, Parameter(name="--rounds", validator=_POSITIVE, help="How often nginx and the gateway take turns.")
     ] = 5,
-    seconds: Annotated[int, Parameter(validator=Positive, help="Of a turn.")] = 4,
-    connections: Annotated[int, Parameter(validator=Positive, help="Kept open by wrk.")] = 64,
+    seconds: Annotated[int, Parameter(validator=_POSITIVE, help="Of a turn.")] = 4,
+    connections: Annotated[int, Parameter(validator=_POSITIVE, help="Kept open by wrk.")] = 64,
     warm_up: Annotated[
         int, Parameter(validator=validators.Number(gte=0), help="Seconds, before the first turn; 0 for none.")
     ] = 2,

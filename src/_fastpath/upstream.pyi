@@ -40,6 +40,9 @@ class UpstreamConnection(Timer):
     @property
     def closed(self) -> bool: ...
     @property
+    def keep_alive_ms(self) -> int:
+        """How long the provider says that it keeps an idle connection; 0 where it says nothing."""
+    @property
     def requests(self) -> int: ...
     @property
     def idle_since_ns(self) -> int: ...

@@ -27,7 +27,7 @@ from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport int64_t
 
 from _fastpath.http1 cimport (
-    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, ChunkedDecoder, ResponseHead, parse_response_into,
+    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, ChunkedDecoder, ResponseHead, parse_response_into, K_KEEP_ALIVE,
 )
 from _fastpath.wheel cimport Timer, Wheel, monotonic_ns
 
@@ -50,6 +50,15 @@ cdef enum:
     HEAD_LIMIT = 65_536
     NS_PER_MS = 1_000_000
     STALE_AFTER_NS = 1_000_000_000  # a connection idle for longer is asked whether its peer has closed it
+
+
+cdef int64_t _told_ms(bytes keep_alive):
+    """What `timeout=SECONDS` in a Keep-Alive field says (RFC 2068 section 19.7.1.1), in ms; 0 where it says nothing."""
+    for parameter in keep_alive.split(b","):
+        name, _, value = parameter.strip().partition(b"=")
+        if name.lower() == b"timeout" and value.isdigit() and len(value) <= 6:
+            return 1_000 * int(value)
+    return 0
 
 
 cdef _report(object sink, str kind, str message):
@@ -229,6 +238,8 @@ cdef class UpstreamConnection(Timer):
         self.kind = head.body_kind_code(self.method)
         self.remaining = head.content_length if self.kind == BODY_LENGTH else 0
         self.reusable = head.keep_alive and self.kind != BODY_CLOSE
+        if self.keep_alive_ms == 0 and head.known[<int>K_KEEP_ALIVE] >= 0:
+            self.keep_alive_ms = _told_ms(head.known_value(K_KEEP_ALIVE))
         if self.kind == BODY_NONE or (self.kind == BODY_LENGTH and size - start >= self.remaining):
             body_end = start + self.remaining
             body = PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, self.remaining)

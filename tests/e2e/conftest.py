@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.node import Gateway, free_port
 from tests.support.scripted_upstream import ScriptedUpstream
 
-PROVIDER_SECRET = "sk-provider-credential-of-the-tests"  # noqa: S105
+PROVIDER_SECRET = "sk-provider-credential-of-the-tests"
 BODY_BYTES = 3_145_728
 PRICE = {"input_usd_per_million": 0.15, "output_usd_per_million": 0.6, "cache_read_usd_per_million": 0.075}
 
@@ -27,6 +27,7 @@ KEYS: dict[str, dict[str, Any]] = {
     },
     "some": {"models": ["gpt-4o-mini", "embed*"]},
     "expired": {"expires": "2020-01-31"},
+    "in-team": {"team": "plain"},
     "rpm": {"limits": {"requests_per_minute": 2}},
     "rpm-errors": {"limits": {"requests_per_minute": 2}},
     "rpm-table": {"limits": {"requests_per_minute": 1}},
@@ -70,7 +71,11 @@ def settings(upstream: ScriptedUpstream, keys: dict[str, dict[str, Any]] = KEYS,
         },
         "models": {
             "gpt-4o-mini": {"targets": [target("a")], "max_output_tokens": 1_000},
-            "embed-small": {"targets": [target("a", "upstream-embed", price={"input_usd_per_million": 0.02, "output_usd_per_million": 0})]},
+            "embed-small": {
+                "targets": [
+                    target("a", "upstream-embed", price={"input_usd_per_million": 0.02, "output_usd_per_million": 0})
+                ]
+            },
             "free": {"targets": [{"provider": "a"}]},
             "pair": {"targets": [target("a"), target("b", "other-mini")]},
             "spare": {"targets": [target("a"), target("b", weight=0)]},
@@ -84,12 +89,13 @@ def settings(upstream: ScriptedUpstream, keys: dict[str, dict[str, Any]] = KEYS,
             "vendor/model:tag@1": {"targets": [target("a")]},
         },
         "teams": {
+            "plain": {},
             "rpm": {"limits": {"requests_per_minute": 2}},
             "budget": {"budget": {"usd": 0.01, "per": "total"}},
         },
         "keys": [{"name": name, "key": f"env:{variable_of(name)}", **fields} for name, fields in keys.items()],
         **more,
-    }  # fmt: skip
+    }
 
 
 def environment(keys: dict[str, dict[str, Any]] = KEYS) -> dict[str, str]:
@@ -127,7 +133,9 @@ def make_gateway(upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[MakeGat
     """Makes nodes of a test's own; those that the test does not stop are stopped, and must stop well."""
     made: list[Gateway] = []
 
-    def make(*, workers: int = 1, keys: dict[str, dict[str, Any]] | None = None, start: bool = True, **more: Any) -> Gateway:
+    def make(
+        *, workers: int = 1, keys: dict[str, dict[str, Any]] | None = None, start: bool = True, **more: Any
+    ) -> Gateway:
         chosen = {"main": {}} if keys is None else keys
         directory = tmp_path / f"node-{len(made)}"
         directory.mkdir()

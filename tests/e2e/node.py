@@ -156,6 +156,10 @@ class Gateway:
                         found.append(int(entry.name))
         return found
 
+    def wait_until_replaced(self, slot: int, pid: int) -> None:
+        """Until another process than `pid` has the worker's slot."""
+        wait_for("replaced", lambda: self.status()["workers"][slot]["pid"] not in (0, None, pid), 5.0)
+
     # -- asking
 
     @property
@@ -242,7 +246,10 @@ class Gateway:
         with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as ledger:
             ledger.row_factory = sqlite3.Row
             try:
-                return [dict(row) for row in ledger.execute(f"SELECT * FROM usage_records WHERE {where} ORDER BY seq", values)]
+                return [
+                    dict(row)
+                    for row in ledger.execute(f"SELECT * FROM usage_records WHERE {where} ORDER BY seq", values)
+                ]
             except sqlite3.OperationalError as error:
                 if "no such table" in str(error):
                     return []

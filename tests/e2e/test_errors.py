@@ -84,32 +84,52 @@ def raw(line: str, *fields: str, host: bool = True) -> bytes:
 
 
 OUR_HEADERS: dict[str, str | None] = {"x-request-id": None, "x-throughway-config-version": None}
-SENT: dict[str, str | None] = {**OUR_HEADERS, "x-throughway-provider": "a", "x-throughway-model": "upstream-mini", "x-throughway-attempts": "1"}
+SENT: dict[str, str | None] = {
+    **OUR_HEADERS,
+    "x-throughway-provider": "a",
+    "x-throughway-model": "upstream-mini",
+    "x-throughway-attempts": "1",
+}
 RETRY: dict[str, str | None] = {"retry-after": "1"}
 
 CASES = {
     # What is no request at all
     "no-http": Case("bad_request", raw=b"hello\r\n\r\n"),
     "no-host": Case("bad_request", raw=raw(f"GET {CHAT} HTTP/1.1", host=False)),
-    "length-and-chunked": Case("bad_request", raw=raw(f"POST {CHAT} HTTP/1.1", "content-length: 1", "transfer-encoding: chunked")),
+    "length-and-chunked": Case(
+        "bad_request", raw=raw(f"POST {CHAT} HTTP/1.1", "content-length: 1", "transfer-encoding: chunked")
+    ),
     "bad-chunk": Case(
         "bad_request",
         raw=raw(
-            f"POST {CHAT} HTTP/1.1", "content-type: application/json", "transfer-encoding: chunked", f"x-api-key: {secret_of('main')}"
+            f"POST {CHAT} HTTP/1.1",
+            "content-type: application/json",
+            "transfer-encoding: chunked",
+            f"x-api-key: {secret_of('main')}",
         )
         + b"zz\r\n",
     ),
     "long-target": Case("uri_too_long", raw=raw(f"GET /{'a' * 9_000} HTTP/1.1")),
-    "large-head": Case("headers_too_large", raw=raw(f"GET {CHAT} HTTP/1.1", *(f"x-{n}: {'a' * 1_000}" for n in range(70)))),
+    "large-head": Case(
+        "headers_too_large", raw=raw(f"GET {CHAT} HTTP/1.1", *(f"x-{n}: {'a' * 1_000}" for n in range(70)))
+    ),
     "many-fields": Case("headers_too_large", raw=raw(f"GET {CHAT} HTTP/1.1", *(f"x-{n}: a" for n in range(150)))),
-    "expectation": Case("expectation_failed", raw=raw(f"POST {CHAT} HTTP/1.1", "content-length: 1", "expect: miracles")),
+    "expectation": Case(
+        "expectation_failed", raw=raw(f"POST {CHAT} HTTP/1.1", "content-length: 1", "expect: miracles")
+    ),
     "tunnel": Case("not_implemented", raw=raw("CONNECT example.com:443 HTTP/1.1")),
     "coding": Case("bad_request", raw=raw(f"POST {CHAT} HTTP/1.1", "transfer-encoding: gzip, chunked")),
     "http-2": Case("http_version_not_supported", raw=raw(f"GET {CHAT} HTTP/2.0")),
     "slow-head": Case("request_timeout", raw=f"POST {CHAT} HTTP/1.1\r\nhost: h\r\n".encode(), headers=RETRY),
     "slow-body": Case(
         "request_timeout",
-        raw=raw(f"POST {CHAT} HTTP/1.1", "content-type: application/json", "content-length: 9", f"x-api-key: {secret_of('main')}") + b"{",
+        raw=raw(
+            f"POST {CHAT} HTTP/1.1",
+            "content-type: application/json",
+            "content-length: 9",
+            f"x-api-key: {secret_of('main')}",
+        )
+        + b"{",
         headers=RETRY,
     ),
     "large-body": Case("body_too_large", raw=raw(f"POST {CHAT} HTTP/1.1", f"content-length: {BODY_BYTES + 1}")),
@@ -117,14 +137,20 @@ CASES = {
     "path": Case("not_found", chat(), path="/v1/nothing", headers=OUR_HEADERS, message="/v1/chat/completions"),
     "root": Case("not_found", None, path="/", method="GET", headers=OUR_HEADERS),
     "method-of-chat": Case("method_not_allowed", None, method="GET", headers={**OUR_HEADERS, "allow": "POST"}),
-    "method-of-models": Case("method_not_allowed", chat(), path="/v1/models", headers={**OUR_HEADERS, "allow": "GET, HEAD"}),
-    "media-type": Case("unsupported_media_type", b"a=b", send={"content-type": "text/plain"}, headers=OUR_HEADERS, message="text/plain"),
+    "method-of-models": Case(
+        "method_not_allowed", chat(), path="/v1/models", headers={**OUR_HEADERS, "allow": "GET, HEAD"}
+    ),
+    "media-type": Case(
+        "unsupported_media_type", b"a=b", send={"content-type": "text/plain"}, headers=OUR_HEADERS, message="text/plain"
+    ),
     "content-coding": Case("unsupported_media_type", chat(), send={"content-encoding": "gzip"}, headers=OUR_HEADERS),
     # Whose it is
     "no-key": Case("invalid_api_key", chat(), key=None, headers=OUR_HEADERS, message="No API key"),
     "unknown-key": Case("invalid_api_key", chat(), key="unknown", headers=OUR_HEADERS),
     "expired-key": Case("invalid_api_key", chat(), key="expired", headers=OUR_HEADERS, message="expired"),
-    "basic-credentials": Case("invalid_api_key", chat(), key=None, send={"authorization": "Basic YTpi"}, headers=OUR_HEADERS),
+    "basic-credentials": Case(
+        "invalid_api_key", chat(), key=None, send={"authorization": "Basic YTpi"}, headers=OUR_HEADERS
+    ),
     "two-keys": Case("invalid_api_key", chat(), send={"x-api-key": "another-key"}, headers=OUR_HEADERS),
     "long-key": Case("invalid_api_key", chat(), key=None, send={"x-api-key": "k" * 600}, headers=OUR_HEADERS),
     "key-before-models": Case("invalid_api_key", None, key=None, path="/v1/models", method="GET", headers=OUR_HEADERS),
@@ -135,60 +161,199 @@ CASES = {
     "bad-utf8": Case("invalid_json", b'{"model": "\xff"}', headers=OUR_HEADERS, message="UTF-8.*byte 11"),
     "bad-nested-json": Case("invalid_json", b'{"model": "gpt-4o-mini", "messages": [}', headers=OUR_HEADERS),
     "trailing": Case("invalid_json", b"{} {}", headers=OUR_HEADERS),
-    "depth": Case("json_too_deep", b'{"model": "gpt-4o-mini", "x": ' + b"[" * 200 + b"]" * 200 + b"}", headers=OUR_HEADERS),
-    "duplicate": Case("duplicate_key", b'{"model": "gpt-4o-mini", "model": "pair"}', param="model", headers=OUR_HEADERS),
-    "duplicate-escaped": Case("duplicate_key", b'{"model": "gpt-4o-mini", "mod\\u0065l": "pair"}', param="model", headers=OUR_HEADERS),
+    "depth": Case(
+        "json_too_deep", b'{"model": "gpt-4o-mini", "x": ' + b"[" * 200 + b"]" * 200 + b"}", headers=OUR_HEADERS
+    ),
+    "duplicate": Case(
+        "duplicate_key", b'{"model": "gpt-4o-mini", "model": "pair"}', param="model", headers=OUR_HEADERS
+    ),
+    "duplicate-escaped": Case(
+        "duplicate_key", b'{"model": "gpt-4o-mini", "mod\\u0065l": "pair"}', param="model", headers=OUR_HEADERS
+    ),
     "no-model": Case("missing_model", {"messages": MESSAGES}, param="model", headers=OUR_HEADERS),
     "empty-model": Case("missing_model", {"model": "", "messages": MESSAGES}, param="model", headers=OUR_HEADERS),
     "model-type": Case("invalid_value", {"model": 1, "messages": MESSAGES}, param="model", headers=OUR_HEADERS),
-    "messages-type": Case("invalid_value", {"model": "gpt-4o-mini", "messages": {}}, param="messages", headers=OUR_HEADERS),
+    "messages-type": Case(
+        "invalid_value", {"model": "gpt-4o-mini", "messages": {}}, param="messages", headers=OUR_HEADERS
+    ),
     "role-type": Case("invalid_value", chat(messages=[{"role": 1}]), param="messages[0].role", headers=OUR_HEADERS),
     "n-range": Case("invalid_value", chat(n=129), param="n", headers=OUR_HEADERS),
     "n-type": Case("invalid_value", chat(n="2"), param="n", headers=OUR_HEADERS),
-    "max-tokens": Case("invalid_value", chat(max_completion_tokens=-1), param="max_completion_tokens", headers=OUR_HEADERS),
+    "max-tokens": Case(
+        "invalid_value", chat(max_completion_tokens=-1), param="max_completion_tokens", headers=OUR_HEADERS
+    ),
     "stream-type": Case("invalid_value", chat(stream="yes"), param="stream", headers=OUR_HEADERS),
-    "best-of": Case("invalid_value", {"model": "gpt-4o-mini", "prompt": "a", "best_of": 0}, path="/v1/completions", param="best_of", headers=OUR_HEADERS),
-    "deadline-word": Case("invalid_value", chat(), send={"x-throughway-timeout-ms": "soon"}, param="x-throughway-timeout-ms", headers=OUR_HEADERS),
-    "deadline-zero": Case("invalid_value", chat(), send={"x-throughway-timeout-ms": "0"}, param="x-throughway-timeout-ms", headers=OUR_HEADERS),
-    "deadline-huge": Case("invalid_value", chat(), send={"x-throughway-timeout-ms": "1" + "0" * 30}, param="x-throughway-timeout-ms", headers=OUR_HEADERS),
-    "deadline-padded": Case("invalid_value", chat(), send={"x-throughway-timeout-ms": "000000000001" + "9" * 5_000}, param="x-throughway-timeout-ms", headers=OUR_HEADERS),
-    "long-tags": Case("invalid_value", chat(), send={"x-throughway-tags": "t" * 1_025}, param="x-throughway-tags", headers=OUR_HEADERS),
-    "unknown-model": Case("model_not_found", chat(model="no-such"), param="model", headers=OUR_HEADERS, message="'no-such'"),
-    "unknown-model-get": Case("model_not_found", None, path="/v1/models/no-such", method="GET", param="model", headers=OUR_HEADERS),
-    "model-not-allowed": Case("model_not_allowed", chat(model="pair"), key="some", param="model", headers=OUR_HEADERS, message="'pair'"),
+    "best-of": Case(
+        "invalid_value",
+        {"model": "gpt-4o-mini", "prompt": "a", "best_of": 0},
+        path="/v1/completions",
+        param="best_of",
+        headers=OUR_HEADERS,
+    ),
+    "deadline-word": Case(
+        "invalid_value",
+        chat(),
+        send={"x-throughway-timeout-ms": "soon"},
+        param="x-throughway-timeout-ms",
+        headers=OUR_HEADERS,
+    ),
+    "deadline-zero": Case(
+        "invalid_value",
+        chat(),
+        send={"x-throughway-timeout-ms": "0"},
+        param="x-throughway-timeout-ms",
+        headers=OUR_HEADERS,
+    ),
+    "deadline-huge": Case(
+        "invalid_value",
+        chat(),
+        send={"x-throughway-timeout-ms": "1" + "0" * 30},
+        param="x-throughway-timeout-ms",
+        headers=OUR_HEADERS,
+    ),
+    "deadline-padded": Case(
+        "invalid_value",
+        chat(),
+        send={"x-throughway-timeout-ms": "000000000001" + "9" * 5_000},
+        param="x-throughway-timeout-ms",
+        headers=OUR_HEADERS,
+    ),
+    "long-tags": Case(
+        "invalid_value", chat(), send={"x-throughway-tags": "t" * 1_025}, param="x-throughway-tags", headers=OUR_HEADERS
+    ),
+    "unknown-model": Case(
+        "model_not_found", chat(model="no-such"), param="model", headers=OUR_HEADERS, message="'no-such'"
+    ),
+    "unknown-model-get": Case(
+        "model_not_found", None, path="/v1/models/no-such", method="GET", param="model", headers=OUR_HEADERS
+    ),
+    "model-not-allowed": Case(
+        "model_not_allowed", chat(model="pair"), key="some", param="model", headers=OUR_HEADERS, message="'pair'"
+    ),
     # What it may cost
-    "spent-budget": Case("budget_exceeded", chat(), key="budget-table", headers=OUR_HEADERS, message="key 'budget-table'"),
-    "large-request": Case("request_exceeds_limit", chat(messages=[{"role": "user", "content": "word " * 100}]), key="tpm-table", headers=OUR_HEADERS),
+    "spent-budget": Case(
+        "budget_exceeded", chat(), key="budget-table", headers=OUR_HEADERS, message="key 'budget-table'"
+    ),
+    "large-request": Case(
+        "request_exceeds_limit",
+        chat(messages=[{"role": "user", "content": "word " * 100}]),
+        key="tpm-table",
+        headers=OUR_HEADERS,
+    ),
     # What became of it
-    "refused-connection": Case("provider_unreachable", chat(model="dead"), headers={**OUR_HEADERS, "x-throughway-provider": "dead"}, message="'dead'"),
+    "refused-connection": Case(
+        "provider_unreachable",
+        chat(model="dead"),
+        headers={**OUR_HEADERS, "x-throughway-provider": "dead"},
+        message="'dead'",
+    ),
     "closed-before-answer": Case("provider_unreachable", chat(), script=[CLOSE], headers=SENT),
     "reset-before-answer": Case("provider_unreachable", chat(), script=[RESET], headers=SENT),
     "no-http-of-provider": Case("provider_protocol_error", chat(), script=[b"hello\r\n\r\n", CLOSE], headers=SENT),
     "no-json-of-provider": Case("provider_protocol_error", chat(), script=answer(b"<html>"), headers=SENT),
     "empty-success": Case("provider_protocol_error", chat(), script=answer(b""), headers=SENT),
-    "compressed": Case("provider_protocol_error", chat(), script=[head(200, "application/json", "content-encoding: gzip", "content-length: 4"), 0.02, b"\x1f\x8b\x08\x00"], headers=SENT),
-    "bad-chunk-of-provider": Case("provider_protocol_error", chat(), script=[head(200, "application/json", "transfer-encoding: chunked"), 0.02, b"zz\r\n"], headers=SENT),
-    "provider-500": Case("provider_error", chat(), script=error(500, "boom", "their_code"), headers=SENT, message="boom", shown="their_code"),
-    "provider-500-text": Case("provider_error", chat(), script=answer(b"plain words", status=500), headers=SENT, message="plain words"),
-    "provider-500-empty": Case("provider_error", chat(), script=answer(b"", status=500), headers=SENT, message="HTTP status 500"),
-    "provider-503": Case("provider_error", chat(), script=error(503, "later", None, "retry-after: 7"), status=503, headers={**SENT, "retry-after": "7", "retry-after-ms": "7000"}),
+    "compressed": Case(
+        "provider_protocol_error",
+        chat(),
+        script=[
+            head(200, "application/json", "content-encoding: gzip", "content-length: 4"),
+            0.02,
+            b"\x1f\x8b\x08\x00",
+        ],
+        headers=SENT,
+    ),
+    "bad-chunk-of-provider": Case(
+        "provider_protocol_error",
+        chat(),
+        script=[head(200, "application/json", "transfer-encoding: chunked"), 0.02, b"zz\r\n"],
+        headers=SENT,
+    ),
+    "provider-500": Case(
+        "provider_error",
+        chat(),
+        script=error(500, "boom", "their_code"),
+        headers=SENT,
+        message="boom",
+        shown="their_code",
+    ),
+    "provider-500-text": Case(
+        "provider_error", chat(), script=answer(b"plain words", status=500), headers=SENT, message="plain words"
+    ),
+    "provider-500-empty": Case(
+        "provider_error", chat(), script=answer(b"", status=500), headers=SENT, message="HTTP status 500"
+    ),
+    "provider-503": Case(
+        "provider_error",
+        chat(),
+        script=error(503, "later", None, "retry-after: 7"),
+        status=503,
+        headers={**SENT, "retry-after": "7", "retry-after-ms": "7000"},
+    ),
     "provider-529": Case("provider_error", chat(), script=error(529, "later"), status=503, headers={**SENT, **RETRY}),
-    "provider-401": Case("provider_error", chat(), script=error(401, "bad key", "invalid_api_key_of_theirs"), headers=SENT, shown="invalid_api_key_of_theirs"),
-    "provider-redirect": Case("provider_error", chat(), script=answer(b"", "location: http://169.254.169.254/", status=302), headers=SENT),
-    "large-error": Case("provider_error", chat(), script=[head(500, "text/plain", "content-length: 200000"), b"x" * 200_000], headers=SENT),
+    "provider-401": Case(
+        "provider_error",
+        chat(),
+        script=error(401, "bad key", "invalid_api_key_of_theirs"),
+        headers=SENT,
+        shown="invalid_api_key_of_theirs",
+    ),
+    "provider-redirect": Case(
+        "provider_error", chat(), script=answer(b"", "location: http://169.254.169.254/", status=302), headers=SENT
+    ),
+    "large-error": Case(
+        "provider_error",
+        chat(),
+        script=[head(500, "text/plain", "content-length: 200000"), b"x" * 200_000],
+        headers=SENT,
+    ),
     **{
-        f"provider-{status}": Case("provider_rejected", chat(), script=error(status, "as such", "theirs"), status=status, headers=SENT, message="as such", shown="theirs")
+        f"provider-{status}": Case(
+            "provider_rejected",
+            chat(),
+            script=error(status, "as such", "theirs"),
+            status=status,
+            headers=SENT,
+            message="as such",
+            shown="theirs",
+        )
         for status in (400, 404, 409, 410, 413, 415, 422)
     },
-    "provider-429": Case("provider_rate_limited", chat(), script=error(429, "slow down", None, "retry-after: 2.5"), headers={**SENT, "retry-after": "3", "retry-after-ms": "2500"}),
+    "provider-429": Case(
+        "provider_rate_limited",
+        chat(),
+        script=error(429, "slow down", None, "retry-after: 2.5"),
+        headers={**SENT, "retry-after": "3", "retry-after-ms": "2500"},
+    ),
     "provider-408": Case("provider_timeout", chat(), script=error(408, "too slow"), headers=SENT),
-    "truncated-length": Case("stream_truncated", chat(), script=[head(200, "application/json", "content-length: 500"), b'{"id"', CLOSE], headers=SENT),
-    "truncated-chunked": Case("stream_truncated", chat(), script=[head(200, "application/json", "transfer-encoding: chunked"), chunk(b'{"id"'), RESET], headers=SENT),
+    "truncated-length": Case(
+        "stream_truncated",
+        chat(),
+        script=[head(200, "application/json", "content-length: 500"), b'{"id"', CLOSE],
+        headers=SENT,
+    ),
+    "truncated-chunked": Case(
+        "stream_truncated",
+        chat(),
+        script=[head(200, "application/json", "transfer-encoding: chunked"), chunk(b'{"id"'), RESET],
+        headers=SENT,
+    ),
     "truncated-head": Case("stream_truncated", chat(), script=[b"HTTP/1.1 200 OK\r\ncont", CLOSE], headers=SENT),
-    "no-first-byte": Case("provider_timeout", chat(model="brief"), script=[STALL], headers={**OUR_HEADERS, "x-throughway-provider": "brief"}),
-    "gap": Case("provider_timeout", chat(model="brief"), script=[head(200, "application/json", "content-length: 50"), 0.02, b"{", STALL], headers={**OUR_HEADERS, "x-throughway-provider": "brief"}),
-    "deadline": Case("deadline_exceeded", chat(), script=[STALL], send={"x-throughway-timeout-ms": "120"}, headers=SENT),
-}  # fmt: skip
+    "no-first-byte": Case(
+        "provider_timeout",
+        chat(model="brief"),
+        script=[STALL],
+        headers={**OUR_HEADERS, "x-throughway-provider": "brief"},
+    ),
+    "gap": Case(
+        "provider_timeout",
+        chat(model="brief"),
+        script=[head(200, "application/json", "content-length: 50"), 0.02, b"{", STALL],
+        headers={**OUR_HEADERS, "x-throughway-provider": "brief"},
+    ),
+    "deadline": Case(
+        "deadline_exceeded", chat(), script=[STALL], send={"x-throughway-timeout-ms": "120"}, headers=SENT
+    ),
+}
 
 
 def ask(case: Case, node: Gateway, upstream: ScriptedUpstream, connect: Callable[[], RawConnection]) -> Answer:
@@ -246,20 +411,33 @@ def test_every_code_of_the_catalogue_has_a_test() -> None:
     assert not here & set(ELSEWHERE)
 
 
-def test_rate_limit_exceeded(gateway: Gateway, upstream: ScriptedUpstream, connect: Callable[[], RawConnection]) -> None:
+def test_rate_limit_exceeded(
+    gateway: Gateway, upstream: ScriptedUpstream, connect: Callable[[], RawConnection]
+) -> None:
     body = chat(x_script=upstream.script(json_answer(completion())))
     assert gateway.ask(body, secret_of("rpm-table")).status == 200
     headers: dict[str, str | None] = {
-        **OUR_HEADERS, "x-ratelimit-limit-requests": "1", "x-ratelimit-remaining-requests": "0",
-        "x-ratelimit-reset-requests": None, "retry-after": "60", "retry-after-ms": None,
-    }  # fmt: skip
-    case = Case("rate_limit_exceeded", body, key="rpm-table", headers=headers, message="requests per minute of key 'rpm-table'")
+        **OUR_HEADERS,
+        "x-ratelimit-limit-requests": "1",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": None,
+        "retry-after": "60",
+        "retry-after-ms": None,
+    }
+    case = Case(
+        "rate_limit_exceeded", body, key="rpm-table", headers=headers, message="requests per minute of key 'rpm-table'"
+    )
     check(case, ask(case, gateway, upstream, connect))
 
 
 def test_overloaded_by_bodies(gateway: Gateway, connect: Callable[[], RawConnection]) -> None:
     size = BODY_BYTES * 2 // 3
-    request = raw(f"POST {CHAT} HTTP/1.1", "content-type: application/json", f"content-length: {size}", f"x-api-key: {secret_of('main')}")
+    request = raw(
+        f"POST {CHAT} HTTP/1.1",
+        "content-type: application/json",
+        f"content-length: {size}",
+        f"x-api-key: {secret_of('main')}",
+    )
     first, second = connect(), connect()
     first.send(request + b" " * (size - 1))
     second.send(request)
@@ -271,7 +449,9 @@ def test_overloaded_by_bodies(gateway: Gateway, connect: Callable[[], RawConnect
     assert b"invalid_json" in first.read()
 
 
-@pytest.mark.xfail(strict=True, reason="a waiter that finds no free connection is told `connect`, so the provider is blamed with 504")
+@pytest.mark.xfail(
+    strict=True, reason="a waiter that finds no free connection is told `connect`, so the provider is blamed with 504"
+)
 def test_a_full_pool_is_the_gateways_fault(gateway: Gateway, upstream: ScriptedUpstream) -> None:
     held = upstream.script([STALL])
     blocker = RawConnection(gateway)

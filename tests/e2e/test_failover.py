@@ -30,7 +30,9 @@ FINE = json_answer(completion("from b"))
 
 
 def ask(gateway: Gateway, script: str, model: str, headers: dict[str, str] | None = None, **fields: Any) -> Answer:
-    return gateway.ask({"model": model, "messages": MESSAGES, "x_script": script, **fields}, secret_of("main"), headers=headers)
+    return gateway.ask(
+        {"model": model, "messages": MESSAGES, "x_script": script, **fields}, secret_of("main"), headers=headers
+    )
 
 
 FAILURES: dict[str, Script] = {
@@ -93,7 +95,9 @@ def test_a_target_of_weight_0_serves_when_the_others_fail(gateway: Gateway, upst
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
-def test_what_is_the_requests_own_fault_is_not_tried_elsewhere(status: int, gateway: Gateway, upstream: ScriptedUpstream) -> None:
+def test_what_is_the_requests_own_fault_is_not_tried_elsewhere(
+    status: int, gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
     script = upstream.script(error(status), b=FINE)
     got = ask(gateway, script, "with-fallback")
     assert (got.status, got.headers["x-throughway-attempts"]) == (status, "1")
@@ -147,13 +151,16 @@ def test_the_reservation_is_taken_once_for_all_attempts(gateway: Gateway, upstre
     assert gateway.ask(body, secret_of("concurrency")).status == 200
 
 
-def test_a_caller_that_leaves_during_an_attempt_ends_the_failing_over(gateway: Gateway, upstream: ScriptedUpstream) -> None:
+def test_a_caller_that_leaves_during_an_attempt_ends_the_failing_over(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
     script = upstream.script([0.3, *error(500)], b=FINE)
     body = json.dumps({"model": "with-fallback", "messages": MESSAGES, "x_script": script}).encode()
     with RawConnection(gateway) as connection:
         connection.send(
             f"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\nx-api-key: {secret_of('main')}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+            + body
         )
         time.sleep(0.1)
     upstream.wait_until_left(script)
@@ -161,7 +168,9 @@ def test_a_caller_that_leaves_during_an_attempt_ends_the_failing_over(gateway: G
     assert [r.provider for r in upstream.requests_of(script)] == ["a"]
 
 
-def test_a_stale_connection_is_replaced_without_the_caller_noticing(gateway: Gateway, upstream: ScriptedUpstream) -> None:
+def test_a_stale_connection_is_replaced_without_the_caller_noticing(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
     """The provider closes a connection that rests in the pool; the next request takes another one."""
     for _ in range(5):
         closing = upstream.script([*json_answer(completion()), 0.01, CLOSE])

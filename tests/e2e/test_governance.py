@@ -54,6 +54,7 @@ def test_a_key_works_within_a_second_of_its_making_and_not_a_second_after_its_en
     assert created["secret"] not in "".join(p.read_text("latin-1") for p in node.state_dir.rglob("*") if p.is_file())
 
 
+@pytest.mark.nightly
 def test_key_commands_explain_what_is_wrong(node: Gateway) -> None:
     for arguments, code in (
         (("keys", "revoke", "nobody"), 78),
@@ -92,7 +93,13 @@ def load(node: Gateway, script: str, callers: int = 4) -> Iterator[list[int]]:
 
 def swapped(node: Gateway, version: str) -> bool:
     status = node.status()
-    return status["config"]["version"] != version and all(w["generation"] == status["config"]["generation"] for w in status["workers"])
+    return status["config"]["version"] != version and all(
+        w["generation"] == status["config"]["generation"] for w in status["workers"]
+    )
+
+
+def wait_until_swapped(node: Gateway, version: str) -> None:
+    wait_for("the change is in use", lambda: swapped(node, version), 5.0)
 
 
 def test_a_changed_file_is_taken_up_under_load_without_a_failed_request(node: Gateway, fine: str) -> None:
@@ -101,7 +108,7 @@ def test_a_changed_file_is_taken_up_under_load_without_a_failed_request(node: Ga
             version = node.status()["config"]["version"]
             models = {**node.settings["models"], f"added-{turn}": {"targets": [{"provider": "a"}]}}
             node.configure({**node.settings, "models": models})
-            wait_for("the change is in use", lambda version=version: swapped(node, version), 5.0)
+            wait_until_swapped(node, version)
             assert status_of(node, fine, secret_of("main"), f"added-{turn}") == 200
     assert len(statuses) > 50 and set(statuses) == {200}
     assert status_of(node, fine, secret_of("main"), "added-0") == 404
@@ -127,20 +134,27 @@ def test_a_broken_edit_is_reported_and_the_last_good_one_serves_on(node: Gateway
     assert status_of(node, fine, secret_of("main")) == 200
 
 
-@pytest.mark.xfail(strict=True, reason="`status` reads the node's address from the file, and gives up when the file is broken")
+@pytest.mark.xfail(
+    strict=True, reason="`status` reads the node's address from the file, and gives up when the file is broken"
+)
 def test_status_shows_why_an_edit_was_refused(node: Gateway) -> None:
     node.configure({**node.settings, "modles": {}})
     wait_for("it is reported", lambda: node.status()["config"]["problems"], 5.0)
     assert "refused:" in node.command("status").stdout
 
 
+@pytest.mark.nightly
 def test_a_broken_edit_survives_a_worker_that_starts_anew(node: Gateway, fine: str) -> None:
     """The last good snapshot lies on disk: who starts now takes that one."""
     node.configure("broken: [")
     wait_for("it is reported", lambda: node.status()["config"]["problems"], 5.0)
     old = node.status()["workers"][0]["pid"]
     os.kill(old, signal.SIGKILL)
-    wait_for("another one serves", lambda: node.status()["workers"][0]["pid"] not in (0, None, old) and node.status()["ready"], 5.0)
+    wait_for(
+        "another one serves",
+        lambda: node.status()["workers"][0]["pid"] not in (0, None, old) and node.status()["ready"],
+        5.0,
+    )
     assert status_of(node, fine, secret_of("main")) == 200
 
 
@@ -154,6 +168,7 @@ def test_sighup_reads_the_configuration_again(node: Gateway) -> None:
     assert after["config"]["version"] == before["config"]["version"]
 
 
+@pytest.mark.nightly
 def test_a_secret_file_that_changes_changes_the_key(make_gateway: MakeGateway, fine: str) -> None:
     node = make_gateway(start=False)
     secret = node.directory / "secret"
@@ -180,7 +195,9 @@ def test_the_log_level_follows_the_configuration(node: Gateway, fine: str) -> No
 @pytest.mark.parametrize("header", ["authorization", "x-api-key", "api-key", "x-goog-api-key"])
 def test_every_place_for_a_credential(header: str, gateway: Gateway, fine: str) -> None:
     value = secret_of("main") if header != "authorization" else f"Bearer {secret_of('main')}"
-    assert gateway.ask({"model": "gpt-4o-mini", "messages": [], "x_script": fine}, headers={header: value}).status == 200
+    assert (
+        gateway.ask({"model": "gpt-4o-mini", "messages": [], "x_script": fine}, headers={header: value}).status == 200
+    )
 
 
 @pytest.mark.parametrize("spelling", ['"mod\\u0065l"', '"m\\u006fdel"'])

@@ -53,7 +53,11 @@ def test_requests_a_minute_are_counted_down_and_then_refused(gateway: Gateway, f
     refused = answers[2]
     assert refused.error["code"] == "rate_limit_exceeded"
     assert 25 <= int(refused.headers["retry-after"]) <= 30  # two a minute: the next one every 30 s
-    assert int(refused.headers["retry-after"]) - 1 <= int(refused.headers["retry-after-ms"]) / 1_000 <= int(refused.headers["retry-after"])
+    assert (
+        int(refused.headers["retry-after"]) - 1
+        <= int(refused.headers["retry-after-ms"]) / 1_000
+        <= int(refused.headers["retry-after"])
+    )
 
 
 def test_what_no_provider_served_is_not_counted(gateway: Gateway, upstream: ScriptedUpstream, fine: str) -> None:
@@ -96,14 +100,20 @@ def test_a_team_shares_its_limit(gateway: Gateway, fine: str) -> None:
 
 
 @pytest.mark.parametrize("keys", [("budget", "budget"), ("team-budget-1", "team-budget-2")], ids=["key", "team"])
-def test_a_budget_is_spent_and_then_refuses(gateway: Gateway, upstream: ScriptedUpstream, keys: tuple[str, str]) -> None:
+def test_a_budget_is_spent_and_then_refuses(
+    gateway: Gateway, upstream: ScriptedUpstream, keys: tuple[str, str]
+) -> None:
     """A cent: 0.6 USD a million output tokens are 16,666 of them."""
     usage = {"prompt_tokens": 0, "completion_tokens": 16_000, "total_tokens": 16_000}
     costly = upstream.script(json_answer(completion(usage=usage)))
     first = gateway.ask(chat(costly, max_tokens=100), secret_of(keys[0]))
     assert (first.status, first.headers["x-throughway-cost-usd"]) == (200, "0.0096")
     refused = gateway.ask(chat(costly, max_tokens=1_000), secret_of(keys[1]))
-    assert (refused.status, refused.error["code"], refused.error["type"]) == (402, "budget_exceeded", "insufficient_quota")
+    assert (refused.status, refused.error["code"], refused.error["type"]) == (
+        402,
+        "budget_exceeded",
+        "insufficient_quota",
+    )
     assert "retry-after" not in refused.headers
     assert gateway.ask(chat(costly, max_tokens=100), secret_of(keys[1])).status == 200  # which the rest still covers
     assert gateway.ask(chat(costly, max_tokens=1), secret_of(keys[1])).status == 402
@@ -141,7 +151,9 @@ ENDS: dict[str, Script] = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_concurrency_is_given_back_at_every_end(name: str, gateway: Gateway, upstream: ScriptedUpstream, fine: str) -> None:
+def test_concurrency_is_given_back_at_every_end(
+    name: str, gateway: Gateway, upstream: ScriptedUpstream, fine: str
+) -> None:
     streamed = "stream" in name
     gate = threading.Event()
 
@@ -155,7 +167,11 @@ def test_concurrency_is_given_back_at_every_end(name: str, gateway: Gateway, ups
 
     with held(gateway, upstream, "concurrency", upstream.script(answer_when_asked), stream=streamed):
         refused = gateway.ask(chat(fine), secret_of("concurrency"))
-        assert (refused.status, refused.error["code"], refused.headers["retry-after"]) == (429, "rate_limit_exceeded", "1")
+        assert (refused.status, refused.error["code"], refused.headers["retry-after"]) == (
+            429,
+            "rate_limit_exceeded",
+            "1",
+        )
         assert "concurrent requests of key 'concurrency'" in refused.error["message"]
         gate.set()
         wait_for("given back", lambda: gateway.ask(chat(fine), secret_of("concurrency")).status == 200, 2.0)
@@ -197,7 +213,9 @@ def test_after_a_storm_nothing_is_in_flight_and_nothing_reserved(gateway: Gatewa
     gateway.wait_until_idle()
     assert json.loads(gateway.command("status", "--json").stdout)["workers"][0]["in_flight"] == 0
     lines = [line for line in gateway.log()[before:] if line["key_id"] == "cfg-storm"]
-    wait_for("all are accounted for", lambda: len(gateway.records("key_id = ?", "cfg-storm")) >= len(lines) >= 0.9 * asked)
+    wait_for(
+        "all are accounted for", lambda: len(gateway.records("key_id = ?", "cfg-storm")) >= len(lines) >= 0.9 * asked
+    )
     records = gateway.records("key_id = ?", "cfg-storm")
     period, _, _ = period_at("day", time.time())
     with gateway.limits() as table:
@@ -208,7 +226,9 @@ def test_after_a_storm_nothing_is_in_flight_and_nothing_reserved(gateway: Gatewa
         assert plan.budget_left() == 1_000 * NANO_USD - spent, "something stays reserved"
 
 
-def test_a_budget_is_not_overshot_by_callers_at_once(make_gateway: Callable[..., Gateway], upstream: ScriptedUpstream) -> None:
+def test_a_budget_is_not_overshot_by_callers_at_once(
+    make_gateway: Callable[..., Gateway], upstream: ScriptedUpstream
+) -> None:
     """20 at once, each reserving 0.6 of a budget of 3: no more than five pass together, whatever the timing; two workers."""
     node = make_gateway(workers=2, keys={"main": {"budget": {"usd": 0.003, "per": "total"}}})
     usage = {"prompt_tokens": 0, "completion_tokens": 1_000, "total_tokens": 1_000}
@@ -228,7 +248,10 @@ def test_limits_survive_a_change_of_the_configuration(make_gateway: Callable[...
     node = make_gateway(keys={"main": {"limits": {"requests_per_minute": 3, "concurrency": 2}}})
     assert node.ask(chat(fine), secret_of("main")).status == 200
     version = node.status()["config"]["version"]
-    changed = {**node.settings, "keys": [{**node.settings["keys"][0], "limits": {"requests_per_minute": 3, "concurrency": 3}}]}
+    changed = {
+        **node.settings,
+        "keys": [{**node.settings["keys"][0], "limits": {"requests_per_minute": 3, "concurrency": 3}}],
+    }
     node.configure(changed)
     wait_for("reloaded", lambda: node.status()["config"]["version"] != version)
     wait_for("swapped", lambda: node.status()["workers"][0]["generation"] == node.status()["config"]["generation"])
@@ -243,5 +266,3 @@ def test_spent_budget_survives_a_restart(make_gateway: Callable[..., Gateway], u
     node.stop()
     node.start()
     assert node.ask(chat(costly, max_tokens=1_000), secret_of("main")).status == 402
-
-

@@ -11,14 +11,13 @@ from typing import Any
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolParam
 
 from tests.e2e.conftest import secret_of
-from tests.e2e.node import Gateway
+from tests.e2e.node import Gateway, wait_for
 from tests.support.scripted_upstream import (
     DONE,
     STALL,
-    USAGE,
     ScriptedUpstream,
     chat_events,
     completion,
@@ -82,7 +81,12 @@ def test_stream_shows_the_usage_chunk_only_to_who_asked(
     (request,) = upstream.requests_of(script)
     assert request.json["stream_options"] == {"include_usage": True}
     line = gateway.logged(request_id)
-    assert (line["input_tokens"], line["output_tokens"], line["status"], line["finish_reason"]) == (1_117, 46, 200, "stop")
+    assert (line["input_tokens"], line["output_tokens"], line["status"], line["finish_reason"]) == (
+        1_117,
+        46,
+        200,
+        "stop",
+    )
     assert not line.get("estimated")
 
 
@@ -91,14 +95,17 @@ def test_stream_options_of_the_caller_are_kept_beside_ours(client: openai.OpenAI
     options: dict[str, Any] = {"include_usage": False, "include_obfuscation": False}
     chunks = list(
         client.chat.completions.create(
-            model="gpt-4o-mini", messages=MESSAGES, stream=True, extra_body={"x_script": script, "stream_options": options}
+            model="gpt-4o-mini",
+            messages=MESSAGES,
+            stream=True,
+            extra_body={"x_script": script, "stream_options": options},
         )
     )
     assert all(chunk.usage is None and chunk.choices for chunk in chunks)
     assert upstream.requests_of(script)[0].json["stream_options"] == {**options, "include_usage": True}
 
 
-TOOL: dict[str, Any] = {
+TOOL: ChatCompletionToolParam = {
     "type": "function",
     "function": {
         "name": "get_weather",
@@ -118,7 +125,11 @@ def test_tools_go_out_and_tool_calls_come_back(client: openai.OpenAI, upstream: 
         {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "21 °C"}]},
     ]
     answer = client.chat.completions.create(
-        model="gpt-4o-mini", messages=history, tools=[TOOL], tool_choice="auto", extra_body={"x_script": script}  # type: ignore[list-item]
+        model="gpt-4o-mini",
+        messages=history,
+        tools=[TOOL],
+        tool_choice="auto",
+        extra_body={"x_script": script},
     )
     (call,) = answer.choices[0].message.tool_calls or []
     assert call.type == "function"
@@ -133,7 +144,11 @@ def test_tool_calls_stream_in_pieces(client: openai.OpenAI, upstream: ScriptedUp
     rest = [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in pieces]
     script = upstream.script(stream([delta(first), *map(delta, rest), delta({}, "tool_calls"), usage_event(), DONE]))
     chunks = client.chat.completions.create(
-        model="gpt-4o-mini", messages=MESSAGES, tools=[TOOL], stream=True, extra_body={"x_script": script}  # type: ignore[list-item]
+        model="gpt-4o-mini",
+        messages=MESSAGES,
+        tools=[TOOL],
+        stream=True,
+        extra_body={"x_script": script},
     )
     arguments = ""
     for chunk in chunks:
@@ -150,9 +165,15 @@ def test_json_mode_n_and_logprobs_pass_both_ways(client: openai.OpenAI, upstream
     one["choices"].append({**one["choices"][0], "index": 1})
     script = upstream.script(json_answer(one, framing="chunked"))
     answer = client.chat.completions.create(
-        model="gpt-4o-mini", messages=MESSAGES, n=2, logprobs=True, top_logprobs=1, seed=7,
-        response_format={"type": "json_object"}, extra_body={"x_script": script},
-    )  # fmt: skip
+        model="gpt-4o-mini",
+        messages=MESSAGES,
+        n=2,
+        logprobs=True,
+        top_logprobs=1,
+        seed=7,
+        response_format={"type": "json_object"},
+        extra_body={"x_script": script},
+    )
     assert [c.index for c in answer.choices] == [0, 1]
     assert answer.choices[1].logprobs is not None and answer.choices[1].logprobs.content is not None
     assert answer.choices[1].logprobs.content[0].logprob == -0.25
@@ -190,8 +211,15 @@ def test_embeddings_in_both_encodings(
 def test_the_clients_own_base64_default_is_decoded(client: openai.OpenAI, upstream: ScriptedUpstream) -> None:
     coded = base64.b64encode(struct.pack("<2f", 0.5, -0.25)).decode()
     script = upstream.script(
-        json_answer({"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": coded}], "usage": {"prompt_tokens": 1, "total_tokens": 1}})
-    )  # fmt: skip
+        json_answer(
+            {
+                "object": "list",
+                "model": "m",
+                "data": [{"object": "embedding", "index": 0, "embedding": coded}],
+                "usage": {"prompt_tokens": 1, "total_tokens": 1},
+            }
+        )
+    )
     answer = client.embeddings.create(model="embed-small", input="a", extra_body={"x_script": script})
     assert answer.data[0].embedding == [0.5, -0.25]
     assert upstream.requests_of(script)[0].json["encoding_format"] == "base64"
@@ -206,13 +234,24 @@ def test_text_completions(client: openai.OpenAI, upstream: ScriptedUpstream, str
     usage = {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4}
     if streamed:
         script = upstream.script(
-            stream([event(made("one", None)), event(made(" two", "stop")), event({**made("", None), "choices": [], "usage": usage}), DONE])
-        )  # fmt: skip
-        parts = client.completions.create(model="gpt-4o-mini", prompt="Count:", stream=True, extra_body={"x_script": script})
+            stream(
+                [
+                    event(made("one", None)),
+                    event(made(" two", "stop")),
+                    event({**made("", None), "choices": [], "usage": usage}),
+                    DONE,
+                ]
+            )
+        )
+        parts = client.completions.create(
+            model="gpt-4o-mini", prompt="Count:", stream=True, extra_body={"x_script": script}
+        )
         assert "".join(part.choices[0].text for part in parts) == "one two"
         return
     script = upstream.script(json_answer({**made("one two", "stop"), "usage": usage}))
-    answer = client.completions.create(model="gpt-4o-mini", prompt=["Count:"], best_of=1, extra_body={"x_script": script})
+    answer = client.completions.create(
+        model="gpt-4o-mini", prompt=["Count:"], best_of=1, extra_body={"x_script": script}
+    )
     assert answer.choices[0].text == "one two"
     assert upstream.requests_of(script)[0].path == "/a/v1/completions"
 
@@ -283,11 +322,16 @@ def test_the_client_honours_retry_after(client: openai.OpenAI, upstream: Scripte
     assert len(upstream.requests_of(script)) == 2
 
 
-def test_a_time_out_of_the_client_ends_the_call_upstream(client: openai.OpenAI, upstream: ScriptedUpstream, gateway: Gateway) -> None:
+def test_a_time_out_of_the_client_ends_the_call_upstream(
+    client: openai.OpenAI, upstream: ScriptedUpstream, gateway: Gateway
+) -> None:
     script = upstream.script([STALL])
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.2).chat.completions.create(
-            model="gpt-4o-mini", messages=MESSAGES, extra_body={"x_script": script}, extra_headers={"x-throughway-tags": script}
+            model="gpt-4o-mini",
+            messages=MESSAGES,
+            extra_body={"x_script": script},
+            extra_headers={"x-throughway-tags": script},
         )
     gone = time.monotonic()
     assert upstream.wait_until_left(script).left_at is not None
@@ -298,9 +342,11 @@ def test_the_deadline_header_ends_the_call(client: openai.OpenAI, upstream: Scri
     script = upstream.script([STALL])
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(
-            model="gpt-4o-mini", messages=MESSAGES, extra_body={"x_script": script},
+            model="gpt-4o-mini",
+            messages=MESSAGES,
+            extra_body={"x_script": script},
             extra_headers={"x-throughway-timeout-ms": "150"},
-        )  # fmt: skip
+        )
     assert (caught.value.status_code, caught.value.code) == (504, "deadline_exceeded")
     upstream.wait_until_left(script)
 
@@ -339,7 +385,9 @@ def test_a_cancelled_stream_closes_the_call_upstream_and_is_billed(
 
 
 def test_async_client_chats_and_streams_many_at_a_time(gateway: Gateway, upstream: ScriptedUpstream) -> None:
-    script = upstream.script(lambda r: stream(chat_events(WORDS)) if r.json.get("stream") else json_answer(completion("plain")))
+    script = upstream.script(
+        lambda r: stream(chat_events(WORDS)) if r.json.get("stream") else json_answer(completion("plain"))
+    )
 
     async def main() -> None:
         async with openai.AsyncOpenAI(base_url=gateway.base_url, api_key=secret_of("main"), max_retries=0) as client:
@@ -371,9 +419,10 @@ def test_async_errors_and_cancelled_tasks(gateway: Gateway, upstream: ScriptedUp
             create = client.chat.completions.create
             with pytest.raises(openai.BadRequestError):
                 await create(model="gpt-4o-mini", messages=MESSAGES, extra_body={"x_script": refused})
-            task = asyncio.ensure_future(create(model="gpt-4o-mini", messages=MESSAGES, extra_body={"x_script": stalled}))
-            while not upstream.requests_of(stalled):
-                await asyncio.sleep(0.01)
+            task = asyncio.ensure_future(
+                create(model="gpt-4o-mini", messages=MESSAGES, extra_body={"x_script": stalled})
+            )
+            await asyncio.to_thread(wait_for, "the provider has it", lambda: upstream.requests_of(stalled))
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -382,7 +431,3 @@ def test_async_errors_and_cancelled_tasks(gateway: Gateway, upstream: ScriptedUp
     left = time.monotonic()
     upstream.wait_until_left(stalled)
     assert time.monotonic() - left < 1
-
-
-def test_usage_constants_of_this_file_are_those_recorded() -> None:
-    assert USAGE["prompt_tokens"] == 1_117 and USAGE["completion_tokens"] == 46

@@ -50,7 +50,9 @@ HEAD = head(200, "text/event-stream", "transfer-encoding: chunked")
 
 
 def request(script: str, key: str = "main", **fields: Any) -> bytes:
-    body = json.dumps({"model": "gpt-4o-mini", "messages": MESSAGES, "stream": True, "x_script": script, **fields}).encode()
+    body = json.dumps(
+        {"model": "gpt-4o-mini", "messages": MESSAGES, "stream": True, "x_script": script, **fields}
+    ).encode()
     return (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {secret_of(key)}\r\nconnection: close\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -92,17 +94,23 @@ def check_whole(node: Gateway, script: str) -> str:
     return request_id
 
 
-def test_cut_at_every_byte_upstream_the_content_is_identical_and_the_usage_found(gateway: Gateway, upstream: ScriptedUpstream) -> None:
+def test_cut_at_every_byte_upstream_the_content_is_identical_and_the_usage_found(
+    gateway: Gateway, upstream: ScriptedUpstream
+) -> None:
     """As chunks of their own and as writes of their own; and the chunked framing itself is cut too."""
     framed = HEAD + chunk(RECORDED) + LAST_CHUNK
-    scripts = [upstream.script([HEAD + chunk(RECORDED[:at]), 0.004, chunk(RECORDED[at:]) + LAST_CHUNK]) for at in range(1, len(RECORDED))]
+    scripts = [
+        upstream.script([HEAD + chunk(RECORDED[:at]), 0.004, chunk(RECORDED[at:]) + LAST_CHUNK])
+        for at in range(1, len(RECORDED))
+    ]
     scripts += [upstream.script([*cut(framed, at, gap_s=0.004)]) for at in range(1, len(framed))]
     with ThreadPoolExecutor(24) as pool:
         ids = list(pool.map(lambda script: check_whole(gateway, script), scripts))
     records = records_of(gateway, ids)
-    assert {(r["input_tokens"], r["output_tokens"], r["estimated"], r["status"], r["code"], r["finish_reason"]) for r in records} == {
-        (11, 7, 0, 200, "", "stop")
-    }
+    assert {
+        (r["input_tokens"], r["output_tokens"], r["estimated"], r["status"], r["code"], r["finish_reason"])
+        for r in records
+    } == {(11, 7, 0, 200, "", "stop")}
 
 
 def records_of(node: Gateway, ids: list[str]) -> list[dict[str, Any]]:
@@ -125,7 +133,7 @@ def test_byte_by_byte_in_every_framing(gateway: Gateway, upstream: ScriptedUpstr
         slow += (piece, 0.0005)
     for framing in ("chunked", "close", "length"):
         for pieces in (single, slow):
-            check_whole(gateway, upstream.script(stream(pieces, framing)))  # type: ignore[arg-type]
+            check_whole(gateway, upstream.script(stream(pieces, framing)))
 
 
 def test_read_at_every_size_by_the_client(gateway: Gateway, upstream: ScriptedUpstream) -> None:
@@ -144,16 +152,24 @@ def cuts() -> dict[str, tuple[bytes, Script]]:
     cases: dict[str, tuple[bytes, Script]] = {}
     at = 0
     for number, one in enumerate(EVENTS):
-        for where, size in (("before", 0), ("within", len(one) // 2)):
-            if one == DONE and where == "within":
-                size = 9  # `data: [DONE` and more is taken as the terminal: see _fastpath.sse
+        within = min(len(one) // 2, 9)  # `data: [DONE]` in whole is the terminal already
+        for where, size in (("before", 0), ("within", within)):
             sent = RECORDED[: at + size]
             if sent:
                 cases[f"{number}-{where}-chunks-ended"] = sent, [HEAD, chunk(sent), 0.002, LAST_CHUNK]
-                cases[f"{number}-{where}-closed"] = sent, [head(200, "text/event-stream", "connection: close"), sent, CLOSE]
+                cases[f"{number}-{where}-closed"] = (
+                    sent,
+                    [head(200, "text/event-stream", "connection: close"), sent, CLOSE],
+                )
                 cases[f"{number}-{where}-cut"] = sent, [HEAD, chunk(sent), 0.01, CLOSE]
-                cases[f"{number}-{where}-length"] = sent, [head(200, "text/event-stream", f"content-length: {len(sent)}") + sent]
-                cases[f"{number}-{where}-length-cut"] = sent, [head(200, "text/event-stream", "content-length: 9999"), sent, 0.01, CLOSE]
+                cases[f"{number}-{where}-length"] = (
+                    sent,
+                    [head(200, "text/event-stream", f"content-length: {len(sent)}") + sent],
+                )
+                cases[f"{number}-{where}-length-cut"] = (
+                    sent,
+                    [head(200, "text/event-stream", "content-length: 9999"), sent, 0.01, CLOSE],
+                )
             cases[f"{number}-{where}-reset"] = sent, [HEAD, *([chunk(sent)] if sent else []), 0.03, RESET]
         at += len(one)
     return cases
@@ -162,32 +178,46 @@ def cuts() -> dict[str, tuple[bytes, Script]]:
 CUTS = cuts()
 
 
-@pytest.mark.parametrize("name", CUTS)
-def test_a_truncated_stream_is_an_error_to_the_client_and_never_an_end(
-    name: str, client: openai.OpenAI, upstream: ScriptedUpstream, gateway: Gateway
-) -> None:
+def check_truncated(name: str, client: openai.OpenAI, upstream: ScriptedUpstream, gateway: Gateway) -> None:
     sent, steps = CUTS[name]
     script = upstream.script(steps)
     request_id, body, ended = fetch(gateway, script)
-    assert b"[DONE]" not in body
-    assert ended  # the error event is the answer's last, and the answer whole
+    assert b"[DONE]" not in body, name
+    assert ended, name  # the error event is the answer's last, and the answer whole
     *passed, last = events_of(body)
-    assert passed == events_of(sent)[: len(passed)], "what came before is untouched, and nothing is made up"
+    assert passed == events_of(sent)[: len(passed)], f"{name}: what came before is untouched, and nothing is made up"
     told = json.loads(last.removeprefix(b"data: "))["error"]
-    assert (told["code"], told["type"]) == ("stream_truncated", "provider_error")
-    assert (b'"finish_reason":"stop"' in body) == (b"".join(EVENTS[:4]) in sent)
+    assert (told["code"], told["type"]) == ("stream_truncated", "provider_error"), name
+    assert (b'"finish_reason":"stop"' in body) == (b"".join(EVENTS[:4]) in sent), name
     line = gateway.logged(request_id)
-    assert line["code"] == "stream_truncated"
-    if b"completion_tokens" in sent and b"18}}\n\n" in sent:
-        assert (line["output_tokens"], line.get("estimated", False)) == (7, False)
+    assert line["code"] == "stream_truncated", name
+    if b"18}}\n\n" in sent:
+        assert (line["output_tokens"], line.get("estimated", False)) == (7, False), name
     with pytest.raises(openai.APIError, match="incomplete"):
-        list(client.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, stream=True, extra_body={"x_script": script}))
+        list(
+            client.chat.completions.create(
+                model="gpt-4o-mini", messages=MESSAGES, stream=True, extra_body={"x_script": script}
+            )
+        )
+
+
+@pytest.mark.parametrize("end", ["chunks-ended", "closed", "cut", "length", "length-cut", "reset"])
+def test_a_truncated_stream_is_an_error_to_the_client_and_never_an_end(
+    end: str, client: openai.OpenAI, upstream: ScriptedUpstream, gateway: Gateway
+) -> None:
+    """At each event's boundary, and within each event."""
+    names = [name for name in CUTS if name.endswith((f"-before-{end}", f"-within-{end}"))]
+    assert len(names) >= 2 * len(EVENTS) - 1
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda name: check_truncated(name, client, upstream, gateway), names))
 
 
 def test_a_stream_that_never_began_is_an_error_status(client: openai.OpenAI, upstream: ScriptedUpstream) -> None:
     script = upstream.script([HEAD[:20], CLOSE])
     with pytest.raises(openai.InternalServerError):
-        client.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, stream=True, extra_body={"x_script": script})
+        client.chat.completions.create(
+            model="gpt-4o-mini", messages=MESSAGES, stream=True, extra_body={"x_script": script}
+        )
 
 
 def test_a_stream_without_any_event_is_no_success(gateway: Gateway, upstream: ScriptedUpstream) -> None:
@@ -200,18 +230,26 @@ def test_a_stream_without_any_event_is_no_success(gateway: Gateway, upstream: Sc
 def test_an_error_event_of_the_provider_passes_and_is_recorded(
     client: openai.OpenAI, gateway: Gateway, upstream: ScriptedUpstream
 ) -> None:
-    failure = event({"error": {"message": "The engine is on fire.", "type": "server_error", "param": None, "code": None}})
+    failure = event(
+        {"error": {"message": "The engine is on fire.", "type": "server_error", "param": None, "code": None}}
+    )
     script = upstream.script(stream([EVENTS[1], EVENTS[2], failure]))
     request_id, body, ended = fetch(gateway, script)
     assert ended and body.endswith(failure) and b"[DONE]" not in body
     line = gateway.logged(request_id)
     assert (line["code"], line["error"]) == ("provider_error", "The engine is on fire.")
     with pytest.raises(openai.APIError, match="on fire"):
-        list(client.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, stream=True, extra_body={"x_script": script}))
+        list(
+            client.chat.completions.create(
+                model="gpt-4o-mini", messages=MESSAGES, stream=True, extra_body={"x_script": script}
+            )
+        )
 
 
 def test_an_error_event_before_done_is_no_success_in_the_record(gateway: Gateway, upstream: ScriptedUpstream) -> None:
-    failure = event({"error": {"message": "The engine is on fire.", "type": "server_error", "param": None, "code": None}})
+    failure = event(
+        {"error": {"message": "The engine is on fire.", "type": "server_error", "param": None, "code": None}}
+    )
     request_id, body, _ = fetch(gateway, upstream.script(stream([EVENTS[1], EVENTS[2], failure, DONE])))
     assert failure in body
     assert gateway.logged(request_id)["code"] == "provider_error"
@@ -249,7 +287,12 @@ def test_what_follows_the_terminal_is_no_concern_of_the_caller(gateway: Gateway,
 
 def test_usage_in_the_last_content_chunk_is_found(gateway: Gateway, upstream: ScriptedUpstream) -> None:
     """As some servers send it: beside the last choice, not in a chunk of its own; that one is never hidden."""
-    last = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
+    last = event(
+        {
+            "choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+        }
+    )
     request_id, body, _ = fetch(gateway, upstream.script(stream([EVENTS[1], last, DONE])))
     assert body == EVENTS[1] + last + DONE
     line = gateway.logged(request_id)
@@ -267,12 +310,16 @@ def test_several_choices_stream_side_by_side(client: openai.OpenAI, upstream: Sc
     pieces = [delta({"content": str(i)}, index=i) for i in (0, 1, 0, 1)] + [delta({}, "stop", i) for i in (0, 1)]
     script = upstream.script(stream([*pieces, DONE]))
     texts = ["", ""]
-    for part in client.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, n=2, stream=True, extra_body={"x_script": script}):
+    for part in client.chat.completions.create(
+        model="gpt-4o-mini", messages=MESSAGES, n=2, stream=True, extra_body={"x_script": script}
+    ):
         texts[part.choices[0].index] += part.choices[0].delta.content or ""
     assert texts == ["00", "11"]
 
 
-def test_an_event_leaves_when_it_has_come(gateway: Gateway, upstream: ScriptedUpstream, connect: Callable[[], RawConnection]) -> None:
+def test_an_event_leaves_when_it_has_come(
+    gateway: Gateway, upstream: ScriptedUpstream, connect: Callable[[], RawConnection]
+) -> None:
     """No event waits for the next one."""
     script = upstream.script(stream([EVENTS[1], 0.3, EVENTS[2], STALL]))
     connection = connect()
@@ -331,7 +378,7 @@ def test_async_clients_cut_at_random_leave_nothing_behind(gateway: Gateway, upst
     script = upstream.script(stream([*EVENTS[:3], 0.05, *EVENTS[3:]]))
 
     async def one(n: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        _reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request(script)[: 200 + 20 * n])
         await asyncio.sleep(0.002 * n)
         writer.transport.abort()

@@ -34,7 +34,11 @@ class FakeExchange:
     """A caller: `gateway.base.ports.Exchange`. What it was given stands in `calls`."""
 
     def __init__(
-        self, body: bytes = b"", path: str = "/v1/chat/completions", method: str = "POST", headers: dict[bytes, bytes] | None = None
+        self,
+        body: bytes = b"",
+        path: str = "/v1/chat/completions",
+        method: str = "POST",
+        headers: dict[bytes, bytes] | None = None,
     ) -> None:
         self.headers = {b"content-type": b"application/json", b"authorization": b"Bearer " + SECRET, **(headers or {})}
         self.method, self.path, self.query, self.body, self.peer = method, path, b"", body, "10.0.0.1:5"
@@ -103,7 +107,11 @@ class FakeExchange:
     @property
     def sent(self) -> bytes:
         """The body that the caller got."""
-        parts = [call[3] if call[0] == "respond" else call[1] for call in self.calls if call[0] in ("respond", "write", "end")]
+        parts = [
+            call[3] if call[0] == "respond" else call[1]
+            for call in self.calls
+            if call[0] in ("respond", "write", "end")
+        ]
         return b"".join(parts)
 
 
@@ -117,7 +125,13 @@ class FakeConnection:
         self.deadline_ns = 0
 
     def send(
-        self, parts: bytes | list[bytes], sink: Sink, method: str, first_byte_ms: int, gap_ms: int, total_deadline_ns: int
+        self,
+        parts: bytes | list[bytes],
+        sink: Sink,
+        method: str,
+        first_byte_ms: int,
+        gap_ms: int,
+        total_deadline_ns: int,
     ) -> None:
         assert method == "POST"
         self.parts, self.sink, self.deadline_ns = parts, sink, total_deadline_ns
@@ -196,7 +210,9 @@ class WordCounter:
 class Rig:
     """A worker's pipeline with one key and, at first, one model `m` of one target."""
 
-    def __init__(self, directory: Path, key: Key | None = None, team: Team | None = None, models: tuple[Model, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, key: Key | None = None, team: Team | None = None, models: tuple[Model, ...] = ()
+    ) -> None:
         self.memory = NodeMemory.create(str(directory / "node.mem"), 2, 64, 1 << 18)
         self.table = Table(self.memory, 0)
         self.keeper = Keeper()
@@ -220,7 +236,10 @@ class Rig:
 
     def _target(self, target: Target) -> TargetEntry:
         provider = Provider(target.provider, "openai", f"http://{target.provider}.example/v1")
-        heads = {e.name: request_head(f"/v1{e.upstream_path}", f"{target.provider}.example", b"sk-ours", ()) for e in openai.ENDPOINTS}
+        heads = {
+            e.name: request_head(f"/v1{e.upstream_path}", f"{target.provider}.example", b"sk-ours", ())
+            for e in openai.ENDPOINTS
+        }
         return TargetEntry(target, provider, self.pools.setdefault(target.provider, FakePool()), heads)
 
     def ask(self, body: bytes | None = None, **options: Any) -> FakeExchange:

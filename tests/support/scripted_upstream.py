@@ -128,7 +128,11 @@ def stream(pieces: Iterable[bytes | float | Ending], framing: Framing = "chunked
         framed = [chunk(p) if isinstance(p, bytes) else p for p in steps]
         return [begin, *framed] if ended else [begin, *framed, LAST_CHUNK]
     if framing == "close":
-        return [head(200, kind, "connection: close"), *steps] if ended else [head(200, kind, "connection: close"), *steps, CLOSE]
+        return (
+            [head(200, kind, "connection: close"), *steps]
+            if ended
+            else [head(200, kind, "connection: close"), *steps, CLOSE]
+        )
     length = sum(len(p) for p in steps if isinstance(p, bytes))
     return [head(200, kind, f"content-length: {length}"), *steps]
 
@@ -147,26 +151,37 @@ def cut(data: bytes, *at: int, gap_s: float = 0.002) -> Iterator[Step]:
 
 def completion(content: str = "Hello there!", *, usage: dict[str, Any] | None = None, **choice: Any) -> dict[str, Any]:
     return {
-        "id": "chatcmpl-CK1", "object": "chat.completion", "created": 1_795_000_000, "model": "gpt-4o-mini-2024-07-18",
+        "id": "chatcmpl-CK1",
+        "object": "chat.completion",
+        "created": 1_795_000_000,
+        "model": "gpt-4o-mini-2024-07-18",
         "choices": [
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": content, "refusal": None, "annotations": []},
-                "logprobs": None, "finish_reason": "stop", **choice,
+                "logprobs": None,
+                "finish_reason": "stop",
+                **choice,
             }
         ],
         "usage": usage if usage is not None else USAGE,
-        "service_tier": "default", "system_fingerprint": "fp_560af6e559",
-    }  # fmt: skip
+        "service_tier": "default",
+        "system_fingerprint": "fp_560af6e559",
+    }
 
 
 USAGE: dict[str, Any] = {
-    "prompt_tokens": 1_117, "completion_tokens": 46, "total_tokens": 1_163,
+    "prompt_tokens": 1_117,
+    "completion_tokens": 46,
+    "total_tokens": 1_163,
     "prompt_tokens_details": {"cached_tokens": 1_024, "audio_tokens": 0},
     "completion_tokens_details": {
-        "reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+        "reasoning_tokens": 0,
+        "audio_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
     },
-}  # fmt: skip
+}
 
 
 def event(value: object) -> bytes:
@@ -176,26 +191,36 @@ def event(value: object) -> bytes:
 def delta(fields: dict[str, Any], finish_reason: str | None = None, index: int = 0, *, asked: bool = False) -> bytes:
     """One chunk of a chat stream; `asked`: as it looks where the caller asked for usage."""
     made = {
-        "id": "chatcmpl-CK2", "object": "chat.completion.chunk", "created": 1_795_000_000,
-        "model": "gpt-4o-mini-2024-07-18", "service_tier": "default", "system_fingerprint": "fp_560af6e559",
+        "id": "chatcmpl-CK2",
+        "object": "chat.completion.chunk",
+        "created": 1_795_000_000,
+        "model": "gpt-4o-mini-2024-07-18",
+        "service_tier": "default",
+        "system_fingerprint": "fp_560af6e559",
         "choices": [{"index": index, "delta": fields, "logprobs": None, "finish_reason": finish_reason}],
-    }  # fmt: skip
+    }
     return event({**made, "usage": None} if asked else made)
 
 
 def usage_event(usage: dict[str, Any] | None = None) -> bytes:
     return event(
         {
-            "id": "chatcmpl-CK2", "object": "chat.completion.chunk", "created": 1_795_000_000,
-            "model": "gpt-4o-mini-2024-07-18", "choices": [], "usage": usage if usage is not None else USAGE,
+            "id": "chatcmpl-CK2",
+            "object": "chat.completion.chunk",
+            "created": 1_795_000_000,
+            "model": "gpt-4o-mini-2024-07-18",
+            "choices": [],
+            "usage": usage if usage is not None else USAGE,
         }
-    )  # fmt: skip
+    )
 
 
 DONE = b"data: [DONE]\n\n"
 
 
-def chat_events(words: Sequence[str] = ("Grüße", ", ", "Welt \\\"quoted\\\"", " 🌍"), *, usage: bool = True) -> list[bytes]:
+def chat_events(
+    words: Sequence[str] = ("Grüße", ", ", 'Welt \\"quoted\\"', " 🌍"), *, usage: bool = True
+) -> list[bytes]:
     """A recorded stream: role, content, finish reason, usage (as asked for), terminal."""
     return [
         delta({"role": "assistant", "content": "", "refusal": None}, asked=usage),
@@ -342,7 +367,9 @@ class _Client:
                 writer.write(step)
                 drained = asyncio.ensure_future(writer.drain())
                 while not drained.done() and received.left_at is None:
-                    await asyncio.wait({drained, watch} if not watch.done() else {drained}, return_when="FIRST_COMPLETED")
+                    await asyncio.wait(
+                        {drained, watch} if not watch.done() else {drained}, return_when="FIRST_COMPLETED"
+                    )
                 drained.cancel()
                 await asyncio.gather(drained, return_exceptions=True)
             elif isinstance(step, float):

@@ -12,6 +12,7 @@ import os
 import traceback
 from collections.abc import Callable
 from itertools import count
+from urllib.parse import unquote
 
 from _fastpath.wheel import now_ns
 from gateway.base.context import Compiled, Context, Endpoint
@@ -226,7 +227,7 @@ class Pipeline:
             raise _wrong_method(exchange.method, b"GET, HEAD")
         self._authenticate(ctx)
         assert ctx.key is not None
-        name = path[len(_MODELS_PATH) + 1 :].replace("%2F", "/")
+        name = unquote(path[len(_MODELS_PATH) + 1 :])
         if name:
             body = openai.render_model(find_model(ctx.compiled, ctx.key, name).model.name)
         else:

@@ -23,6 +23,8 @@ from gateway.base.errors import PROVIDER_BUSY, GatewayError
 MAX_WAITERS = 4_096
 IDLE_MS = 55_000
 """Below the 60 s after which common servers and balancers close a silent connection."""
+CLOSE_BEFORE_MS = 1_000
+"""A connection is closed so long before its provider would: a request that meets the provider's closing cannot be sent again."""
 WARM_EVERY_MS = 5_000
 """Warm connections grow old too; so often their number is made up."""
 
@@ -177,7 +179,8 @@ class UpstreamPool:
         if self._closed:
             connection.close()
             return
-        connection.rest(IDLE_MS)
+        told_ms = connection.keep_alive_ms
+        connection.rest(IDLE_MS if told_ms == 0 else min(IDLE_MS, max(told_ms - CLOSE_BEFORE_MS, told_ms // 2)))
         self._idle.append(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:

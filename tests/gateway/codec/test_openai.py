@@ -23,17 +23,40 @@ def chat(**fields: Any) -> bytes:
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 CHATS: dict[str, tuple[bytes, dict[str, Any]]] = {
-    "least": (b'{"model":"m"}', {"model": "m", "stream": False, "include_usage": False, "choices": 1, "max_output_tokens": None, "texts": [], "fixed_tokens": 3}),
+    "least": (
+        b'{"model":"m"}',
+        {
+            "model": "m",
+            "stream": False,
+            "include_usage": False,
+            "choices": 1,
+            "max_output_tokens": None,
+            "texts": [],
+            "fixed_tokens": 3,
+        },
+    ),
     "text": (chat(messages=[{"role": "user", "content": "a b"}]), {"texts": ["a b"], "fixed_tokens": 3 + 4}),
     "parts": (
-        chat(messages=[{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio", "input_audio": {}}]}]),
+        chat(
+            messages=[
+                {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio", "input_audio": {}}]}
+            ]
+        ),
         {"texts": ["a"], "fixed_tokens": 7},
     ),
     "images": (
-        chat(messages=[{"role": "user", "content": [
-            {"type": "image_url", "image_url": {"url": "u"}}, {"type": "image_url", "image_url": {"url": "u", "detail": "low"}},
-            {"type": "image_url", "image_url": "u"},
-        ]}]),
+        chat(
+            messages=[
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"url": "u"}},
+                        {"type": "image_url", "image_url": {"url": "u", "detail": "low"}},
+                        {"type": "image_url", "image_url": "u"},
+                    ],
+                }
+            ]
+        ),
         {"fixed_tokens": 7 + 765 + 85 + 765},
     ),
     "name": (chat(messages=[{"role": "user", "content": None, "name": "ann"}]), {"texts": ["ann"], "fixed_tokens": 8}),
@@ -42,15 +65,23 @@ CHATS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "tools": (chat(tools=[TOOL]), {"texts": [json.dumps([TOOL])]}),
     "functions": (chat(functions=[{"name": "f"}]), {"texts": ['[{"name": "f"}]']}),
     "format": (chat(response_format={"type": "json_object"}), {"texts": ['{"type": "json_object"}']}),
-    "nulls": (chat(tools=None, functions=None, response_format=None, stream=None, n=None, max_tokens=None, stream_options=None), {"texts": [], "choices": 1, "stream": False}),
+    "nulls": (
+        chat(
+            tools=None, functions=None, response_format=None, stream=None, n=None, max_tokens=None, stream_options=None
+        ),
+        {"texts": [], "choices": 1, "stream": False},
+    ),
     "n": (chat(n=3), {"choices": 3}),
     "max-tokens": (chat(max_tokens=5), {"max_output_tokens": 5}),
     "max-completion-tokens": (chat(max_completion_tokens=7, max_tokens=5), {"max_output_tokens": 7}),
     "stream": (chat(stream=True), {"stream": True, "include_usage": False}),
-    "stream-usage": (chat(stream=True, stream_options={"include_usage": True}), {"stream": True, "include_usage": True}),
+    "stream-usage": (
+        chat(stream=True, stream_options={"include_usage": True}),
+        {"stream": True, "include_usage": True},
+    ),
     "escaped": (b'{"mod\\u0065l":"\\u006d","str\\u0065am":true}', {"model": "m", "stream": True}),
     "unknown": (chat(unknown={"model": "other"}, service_tier="flex"), {"model": "m"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CHATS)
@@ -78,7 +109,8 @@ def test_reads_what_governs_a_completion(fields: dict[str, Any], expected: dict[
 
 
 @pytest.mark.parametrize(
-    ("given_", "texts", "tokens"), [("a", ["a"], 0), (["a", "b"], ["a", "b"], 0), ([1, 2], [], 2), ([[1], [2, 3]], [], 3)]
+    ("given_", "texts", "tokens"),
+    [("a", ["a"], 0), (["a", "b"], ["a", "b"], 0), ([1, 2], [], 2), ([[1], [2, 3]], [], 3)],
 )
 def test_reads_what_governs_an_embedding(given_: Any, texts: list[str], tokens: int) -> None:
     reading = read_embedding(json.dumps({"model": "m", "input": given_}).encode())
@@ -123,7 +155,18 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-governed = {"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "tools", "functions", "response_format"}
+governed = {
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "n",
+    "max_tokens",
+    "max_completion_tokens",
+    "tools",
+    "functions",
+    "response_format",
+}
 layouts = st.sampled_from([(",", ":"), (" , ", " :\t"), (",\n  ", ": ")])
 
 
@@ -141,7 +184,9 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, dict[str, Any]]:
     ascii_only = draw(st.booleans())
     try:
         text = json.dumps({k: fields[k] for k in order}, separators=draw(layouts), ensure_ascii=ascii_only)
-        return draw(st.sampled_from(["", " ", "\n\t"])).encode() + text.encode() + draw(st.sampled_from([b"", b"\r\n"])), fields
+        return draw(st.sampled_from(["", " ", "\n\t"])).encode() + text.encode() + draw(
+            st.sampled_from([b"", b"\r\n"])
+        ), fields
     except UnicodeEncodeError:  # lone surrogates cannot be sent as they are
         return json.dumps({k: fields[k] for k in order}).encode(), fields
 
@@ -153,7 +198,10 @@ def test_splicing_changes_its_spans_alone(made: tuple[bytes, dict[str, Any]], mo
         reading = read_chat(body)
     except GatewayError as error:  # surrogates that are escaped are not text
         assert error.fault.code in ("invalid_json", "invalid_value")
-        assert any(0xD800 <= ord(c) < 0xE000 for c in json.loads(body.decode("utf-8", "surrogatepass")).__repr__()) or b"\\ud" in body
+        assert (
+            any(0xD800 <= ord(c) < 0xE000 for c in json.loads(body.decode("utf-8", "surrogatepass")).__repr__())
+            or b"\\ud" in body
+        )
         return
     model_json = json.dumps(model).encode()
     out = b"".join(splice(body, reading, model_json, ask_usage=ask_usage))
@@ -162,7 +210,9 @@ def test_splicing_changes_its_spans_alone(made: tuple[bytes, dict[str, Any]], mo
         expected["stream_options"] = {**(fields.get("stream_options") or {}), "include_usage": True}
     assert json.loads(out) == expected
     # Byte for byte: with its spans cut out, the body is what it was.
-    assert out.startswith(body[: min(reading.model_start, reading.options_start if reading.options_start >= 0 else reading.close)])
+    assert out.startswith(
+        body[: min(reading.model_start, reading.options_start if reading.options_start >= 0 else reading.close)]
+    )
     assert out.endswith(body[reading.close :])
     if not ask_usage:
         assert out == body[: reading.model_start] + model_json + body[reading.model_end :]
@@ -188,8 +238,17 @@ BOUND = 100_000_000
         ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}, Usage(3, 2)),
         ({"prompt_tokens": 3}, Usage(3, 0)),
         ({"prompt_tokens": 3, "completion_tokens": None, "prompt_tokens_details": None}, Usage(3, 0)),
-        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 2, "cache_creation_tokens": 3}}, Usage(9, 0, 4, 3, 0, 2)),
-        ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 4, "audio_tokens": 2}}, Usage(0, 9, 0, 0, 4, 0, 2)),
+        (
+            {
+                "prompt_tokens": 9,
+                "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 2, "cache_creation_tokens": 3},
+            },
+            Usage(9, 0, 4, 3, 0, 2),
+        ),
+        (
+            {"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 4, "audio_tokens": 2}},
+            Usage(0, 9, 0, 0, 4, 0, 2),
+        ),
         ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}, Usage(3, 0, 3)),
         ({"prompt_tokens": BOUND}, Usage(BOUND, 0)),
         ({"prompt_tokens": BOUND + 1}, None),
@@ -198,7 +257,7 @@ BOUND = 100_000_000
         ({"completion_tokens": 10**30}, None),
         ([], None),
     ],
-)  # fmt: skip
+)
 def test_usage_is_believed_within_bounds(fragment: Any, expected: Usage | None) -> None:
     text = json.dumps(fragment).encode()
     assert openai.usage_of(text) == expected
@@ -251,7 +310,9 @@ def test_a_whole_response_is_a_json_object_or_none(body: bytes, expected: tuple[
         (b"[" * 100_000, "[" * 2_000, None, None),
     ],
 )
-def test_a_providers_error_is_told_whatever_its_shape(body: bytes, message: str, code: str | None, param: str | None) -> None:
+def test_a_providers_error_is_told_whatever_its_shape(
+    body: bytes, message: str, code: str | None, param: str | None
+) -> None:
     told = openai.provider_message(body)
     assert (told.message, told.code, told.param) == (message, code, param)
 

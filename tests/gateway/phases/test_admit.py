@@ -13,12 +13,15 @@ from gateway.base.snapshot import Budget, Key, Limits, Model, Target, Team
 from gateway.phases.admit import EXPECTED_OUTPUT, key_scope, team_scope
 from tests.support.rig import PRICE, Rig, response_head
 
+NO_LIMITS = Limits()
 WORDS = "one two three four five"
 """Five tokens, and 7 of framing."""
 PROMPT = 12
 
 
-def rig_with(directory: Path, limits: Limits = Limits(), budget: Budget | None = None, team: Team | None = None, **model: Any) -> Rig:  # noqa: B008
+def rig_with(
+    directory: Path, limits: Limits = NO_LIMITS, budget: Budget | None = None, team: Team | None = None, **model: Any
+) -> Rig:
     key = Key("k1", "app", "", team.name if team is not None else None, limits=limits, budget=budget)
     models = (Model("m", (Target("one", "up", price=PRICE),), **model),)
     return Rig(directory, key, team, models)
@@ -63,7 +66,12 @@ def test_money_is_reserved_for_the_longest_answer(tmp_path: Path, fields: dict[s
 
 @pytest.mark.parametrize(
     ("fields", "tokens"),
-    [({}, PROMPT + EXPECTED_OUTPUT), ({"max_tokens": 50}, PROMPT + 50), ({"n": 2}, PROMPT + 2 * EXPECTED_OUTPUT), ({"max_tokens": 5_000}, 1_000)],
+    [
+        ({}, PROMPT + EXPECTED_OUTPUT),
+        ({"max_tokens": 50}, PROMPT + 50),
+        ({"n": 2}, PROMPT + 2 * EXPECTED_OUTPUT),
+        ({"max_tokens": 5_000}, 1_000),
+    ],
 )
 def test_tokens_are_reserved_for_the_expected_answer(tmp_path: Path, fields: dict[str, Any], tokens: int) -> None:
     rig = rig_with(tmp_path, Limits(tokens_per_minute=1_000))
@@ -108,7 +116,9 @@ def test_a_refusal_of_the_team_gives_back_what_the_key_gave(tmp_path: Path) -> N
         (Limits(), Budget(4_000_000, "day"), "budget_exceeded", 402),
     ],
 )
-def test_each_limit_refuses_the_second_of_two_at_once(tmp_path: Path, limits: Limits, budget: Budget | None, code: str, status: int) -> None:
+def test_each_limit_refuses_the_second_of_two_at_once(
+    tmp_path: Path, limits: Limits, budget: Budget | None, code: str, status: int
+) -> None:
     rig = rig_with(tmp_path, limits, budget)
     rig.ask(body())
     got = rig.ask(body())

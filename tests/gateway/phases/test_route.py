@@ -16,7 +16,10 @@ from tests.support.rig import FakeExchange, FakePool, Rig
 
 
 def targets_of(*weights: int) -> list[TargetEntry]:
-    return [TargetEntry(Target(f"p{i}", "m", w), Provider(f"p{i}", "openai", "http://h/v1"), FakePool(), {}) for i, w in enumerate(weights)]
+    return [
+        TargetEntry(Target(f"p{i}", "m", w), Provider(f"p{i}", "openai", "http://h/v1"), FakePool(), {})
+        for i, w in enumerate(weights)
+    ]
 
 
 def turn_of(*weights: int) -> str:
@@ -25,7 +28,15 @@ def turn_of(*weights: int) -> str:
 
 @pytest.mark.parametrize(
     ("weights", "turn"),
-    [((1,), "0"), ((1, 1), "01"), ((5, 1, 1), "0010200"), ((2, 4), "101"), ((0, 3), "1"), ((0, 0), ""), ((10, 10, 10), "012")],
+    [
+        ((1,), "0"),
+        ((1, 1), "01"),
+        ((5, 1, 1), "0010200"),
+        ((2, 4), "101"),
+        ((0, 3), "1"),
+        ((0, 0), ""),
+        ((10, 10, 10), "012"),
+    ],
 )
 def test_a_turn_is_evenly_spread_as_nginx_spreads_it(weights: tuple[int, ...], turn: str) -> None:
     assert turn_of(*weights) == turn

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from gateway.phases.transform import JOIN_BYTES, request_head
 from tests.support.rig import Rig
 
-ALLOWED = {"host", "content-type", "accept", "accept-encoding", "user-agent", "authorization", "content-length", "traceparent"}
+ALLOWED = {
+    "host",
+    "content-type",
+    "accept",
+    "accept-encoding",
+    "user-agent",
+    "authorization",
+    "content-length",
+    "traceparent",
+}
 TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -31,8 +40,15 @@ def parsed(data: bytes) -> tuple[h11.Request, bytes]:
     return request, body
 
 
-@given(st.dictionaries(st.sampled_from([b"cookie", b"x-api-key", b"te", b"transfer-encoding", b"connection", b"expect", b"x-a"]), st.binary(max_size=20)))
-def test_no_header_of_the_caller_reaches_the_provider(tmp_path_factory: pytest.TempPathFactory, headers: dict[bytes, bytes]) -> None:
+@given(
+    st.dictionaries(
+        st.sampled_from([b"cookie", b"x-api-key", b"te", b"transfer-encoding", b"connection", b"expect", b"x-a"]),
+        st.binary(max_size=20),
+    )
+)
+def test_no_header_of_the_caller_reaches_the_provider(
+    tmp_path_factory: pytest.TempPathFactory, headers: dict[bytes, bytes]
+) -> None:
     rig = Rig(tmp_path_factory.mktemp("rig"))
     rig.ask(b'{"model":"m","messages":[]}', headers=headers)
     request, body = parsed(rig.connection().request)
@@ -78,7 +94,10 @@ def test_a_trace_is_continued_by_a_span_of_ours(tmp_path: Path) -> None:
     assert len(spans) == 3 and TRACE[36:52] not in spans
 
 
-@pytest.mark.parametrize("value", [b"", b"00-x", TRACE.upper(), TRACE[:3] + b"0" * 32 + TRACE[35:], TRACE[:36] + b"0" * 16 + b"-01", TRACE + b" "])
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"00-x", TRACE.upper(), TRACE[:3] + b"0" * 32 + TRACE[35:], TRACE[:36] + b"0" * 16 + b"-01", TRACE + b" "],
+)
 def test_a_malformed_trace_is_dropped(tmp_path: Path, value: bytes) -> None:
     rig = Rig(tmp_path)
     rig.ask(headers={b"traceparent": value})
