@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from gateway.base.errors import CATALOGUE, Fault
 from tests.e2e.conftest import BODY_BYTES, RawConnection, secret_of
-from tests.e2e.node import Answer, Gateway
+from tests.e2e.node import Answer, Gateway, wait_for
 from tests.support.scripted_upstream import (
     CLOSE,
     RESET,
@@ -449,21 +450,38 @@ def test_overloaded_by_bodies(gateway: Gateway, connect: Callable[[], RawConnect
     assert b"invalid_json" in first.read()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a waiter that finds no free connection is told `connect`, so the provider is blamed with 504"
-)
-def test_a_full_pool_is_the_gateways_fault(gateway: Gateway, upstream: ScriptedUpstream) -> None:
+@pytest.fixture
+def busy_provider(gateway: Gateway, upstream: ScriptedUpstream) -> Iterator[None]:
+    """The provider `single` has its one connection in use."""
     held = upstream.script([STALL])
-    blocker = RawConnection(gateway)
-    with blocker:
-        body = json.dumps(chat(model="single", x_script=held)).encode()
-        fields = ("content-type: application/json", f"content-length: {len(body)}", f"x-api-key: {secret_of('main')}")
+    body = json.dumps(chat(model="single", x_script=held)).encode()
+    fields = ("content-type: application/json", f"content-length: {len(body)}", f"x-api-key: {secret_of('main')}")
+    with RawConnection(gateway) as blocker:
         blocker.send(raw(f"POST {CHAT} HTTP/1.1", *fields) + body)
-        while not upstream.requests_of(held):
-            pass
-        got = gateway.ask(chat(model="single", x_script=upstream.script(json_answer(completion()))), secret_of("main"))
-        assert (got.status, got.error["code"]) == (503, "provider_pool_exhausted"), got
+        wait_for("it is busy", lambda: upstream.requests_of(held))
+        yield
     upstream.wait_until_left(held)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a waiter that finds no free connection is told `connect`: the provider is blamed, with 504"
+)
+@pytest.mark.usefixtures("busy_provider")
+def test_a_full_pool_is_the_gateways_fault(gateway: Gateway, upstream: ScriptedUpstream) -> None:
+    got = gateway.ask(chat(model="single", x_script=upstream.script(json_answer(completion()))), secret_of("main"))
+    assert (got.status, got.error["code"]) == (503, "provider_pool_exhausted"), got
+
+
+@pytest.mark.xfail(
+    strict=True, reason="who waits for a connection waits for `connect_ms`, whatever the deadline of the request"
+)
+@pytest.mark.usefixtures("busy_provider")
+def test_the_deadline_covers_the_wait_for_a_connection(gateway: Gateway, upstream: ScriptedUpstream) -> None:
+    body = chat(model="single", x_script=upstream.script(json_answer(completion())))
+    begun = time.monotonic()
+    got = gateway.ask(body, secret_of("main"), headers={"x-throughway-timeout-ms": "100"})
+    assert (got.status, got.error["code"]) == (504, "deadline_exceeded"), got
+    assert time.monotonic() - begun < 0.3
 
 
 @pytest.mark.parametrize("status", [400, 500])

@@ -187,6 +187,12 @@ def test_concurrency_is_given_back_when_the_caller_leaves(
     wait_for("given back", lambda: gateway.ask(chat(fine), secret_of("concurrency")).status == 200, 1.0)
 
 
+def test_tokens_in_flight_are_a_scaling_signal(gateway: Gateway, upstream: ScriptedUpstream) -> None:
+    with held(gateway, upstream, "main", upstream.script([STALL])):
+        wait_for("requests show", lambda: gateway.metric("throughway_in_flight_requests") >= 1, 1.0)
+        wait_for("their tokens do", lambda: gateway.metric("throughway_in_flight_tokens") > 0, 0.5)
+
+
 def test_after_a_storm_nothing_is_in_flight_and_nothing_reserved(gateway: Gateway, upstream: ScriptedUpstream) -> None:
     """Every kind of end at once, with callers that leave in the middle of them."""
     chosen = random.Random(7)

@@ -83,7 +83,7 @@ def test_the_record_says_who_what_and_where(gateway: Gateway, upstream: Scripted
         gateway,
         upstream.script(json_answer(completion())),
         {"x-throughway-tags": "team=x,run=7"},
-        key="team-budget-1",
+        key="in-team",
         max_tokens=1,
     )
     record = gateway.logged(got.headers["x-request-id"])

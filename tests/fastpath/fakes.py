@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -92,6 +93,9 @@ class FakeTransport:
     def is_closing(self) -> bool:
         return self.closing
 
+    def is_reading(self) -> bool:
+        return not self.reading_paused
+
     def pause_reading(self) -> None:
         assert not self.reading_paused and not self.lost
         self.reading_paused = True
@@ -119,6 +123,7 @@ class FakeTransport:
 
     def feed(self, data: bytes) -> None:
         """The peer's bytes arrive, unless nobody reads."""
+        assert data
         if not self.closing and not self.reading_paused:
             self.protocol.data_received(data)
 
@@ -151,14 +156,17 @@ class FakeTransport:
 
 
 class Clock:
-    """Lets time pass on a wheel."""
+    """Lets time pass on a wheel. What is armed reckons from the real clock: chains of deadlines need `sleep_ms`."""
 
     def __init__(self, wheel: Wheel) -> None:
         self.wheel = wheel
         self.at_ns = now_ns()
 
     def pass_ms(self, ms: int, step_ms: int = 10) -> None:
-        # What is armed meanwhile reckons from the real clock, so time passes on top of that.
         for _ in range(max(1, ms // step_ms)):
             self.at_ns = max(self.at_ns, now_ns()) + step_ms * 1_000_000
             self.wheel.advance(self.at_ns)
+
+    def sleep_ms(self, ms: int) -> None:
+        time.sleep(ms / 1_000)
+        self.wheel.advance(now_ns())

@@ -206,10 +206,15 @@ def test_a_running_wheel_keeps_to_the_clock() -> None:
         wheel = Wheel(asyncio.get_running_loop(), tick_ms=5, slots=8)
         wheel.start()
         met: list[tuple[int, int]] = []
-        timers = []
-        for delay in (0, 1, 7, 23, 61):
-            timers.append(Timer(lambda d=delay, due=now_ns() + delay * NS_PER_MS: met.append((d, now_ns() - due))))
-            wheel.set(timers[-1], delay)
+
+        def set_one(delay_ms: int) -> Timer:
+            due_ns = now_ns() + delay_ms * NS_PER_MS
+            timer = Timer(lambda: met.append((delay_ms, now_ns() - due_ns)))
+            wheel.set(timer, delay_ms)
+            return timer
+
+        timers = [set_one(delay_ms) for delay_ms in (0, 1, 7, 23, 61)]
+        assert len(timers) == wheel.armed
         await asyncio.sleep(0.15)
         wheel.close()
         return met

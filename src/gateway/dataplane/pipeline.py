@@ -95,6 +95,11 @@ class Pipeline:
     def version(self) -> str:
         return self._compiled.version
 
+    @property
+    def tokens_in_flight(self) -> int:
+        """Prompt tokens of the requests that are with a provider."""
+        return self._accountant.tokens_in_flight
+
     # -- what edges call
 
     def on_request(self, exchange: Exchange) -> None:
@@ -163,6 +168,8 @@ class Pipeline:
         if target is None:
             return False
         ctx.target = target
+        if ctx.metrics is None:
+            self._accountant.tokens_in_flight += ctx.prompt_tokens
         ctx.metrics = self._accountant.route_metrics(ctx, target)
         parts = transform.build(ctx)
         if ctx.attempts == 0:

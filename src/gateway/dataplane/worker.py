@@ -149,6 +149,7 @@ class Worker:
                 (slots.G_IN_FLIGHT, edge.in_flight),
                 (slots.G_CONNECTIONS, edge.connections),
                 (slots.G_BODY_BYTES, edge.body_bytes),
+                (slots.G_TOKENS_IN_FLIGHT, self._pipeline.tokens_in_flight),
                 (slots.G_UPSTREAM_IDLE, sum(p.idle for p in pools)),
                 (slots.G_UPSTREAM_BUSY, sum(p.busy for p in pools)),
             ):

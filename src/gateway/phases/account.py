@@ -63,6 +63,8 @@ class Accountant:
         self._spool = spool
         self._log = log
         self._requests: dict[tuple[str, str, str, str], Cell] = {}
+        self.tokens_in_flight = 0
+        """Prompt tokens of requests that have been sent on and are not finished: a signal to scale by."""
         self.unpriced = registry.counter("throughway_unpriced_requests_total")
         self.estimated = registry.counter("throughway_estimated_usage_total")
 
@@ -120,6 +122,7 @@ class Accountant:
         usage, target, metrics = ctx.usage, ctx.target, ctx.metrics
         first_token_us = (ctx.first_token_ns - ctx.received_ns) // 1_000 if ctx.first_token_ns else 0
         if metrics is not None:
+            self.tokens_in_flight -= ctx.prompt_tokens
             if ctx.code:
                 self._count_refusal(ctx)
             else:
