@@ -20,7 +20,11 @@ def commands() -> set[str]:
 
     def listed(*words: str) -> set[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "gateway.cli", *words, "--help"], capture_output=True, text=True, check=True, timeout=50
+            [sys.executable, "-m", "gateway.cli", *words, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=50,
         )
         return set(re.findall(r"^│ ([a-z-]+)  ", done.stdout, re.MULTILINE))
 

@@ -1,12 +1,12 @@
 """Native kernels of the hot path. Each imports libc, cpython and the standard library only.
 
-    http1     HTTP/1.1 heads and chunked bodies, both directions (sans-IO)
-    jsonscan  duplicate keys, UTF-8, depth and top-level spans of a JSON body
-    sse       event boundaries, usage, finish reason and first content in a stream
-    shm       the node's shared memory: worker slots and their heartbeats
-    bucket    rates, concurrency and money of each scope, in the node's shared memory
-    metrics   counters and histograms in the node's shared memory
-    wheel     deadlines on a timer wheel
-    edge      the HTTP/1.1 server protocol
-    upstream  the HTTP/1.1 client protocol
+http1     HTTP/1.1 heads and chunked bodies, both directions (sans-IO)
+jsonscan  duplicate keys, UTF-8, depth and top-level spans of a JSON body
+sse       event boundaries, usage, finish reason and first content in a stream
+shm       the node's shared memory: worker slots and their heartbeats
+bucket    rates, concurrency and money of each scope, in the node's shared memory
+metrics   counters and histograms in the node's shared memory
+wheel     deadlines on a timer wheel
+edge      the HTTP/1.1 server protocol
+upstream  the HTTP/1.1 client protocol
 """

@@ -52,7 +52,7 @@ class Sample:
 
     @property
     def kind(self) -> str:
-        """"counter", "gauge" or "histogram"."""
+        """ "counter", "gauge" or "histogram"."""
     @property
     def name(self) -> str: ...
     @property

@@ -55,7 +55,13 @@ class UpstreamConnection(Timer):
     def is_stale(self) -> bool:
         """Whether the peer has closed this idle connection, as far as the kernel knows."""
     def send(
-        self, parts: bytes | list[bytes], sink: _Sink, method: str, first_byte_ms: int, gap_ms: int, total_deadline_ns: int
+        self,
+        parts: bytes | list[bytes],
+        sink: _Sink,
+        method: str,
+        first_byte_ms: int,
+        gap_ms: int,
+        total_deadline_ns: int,
     ) -> None:
         """Writes a request on this idle connection; RuntimeError if it carries one."""
     def rest(self, idle_ms: int) -> None:

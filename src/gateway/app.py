@@ -210,7 +210,8 @@ def _data_plane(node: Node, workers: int, args: ProcessArgs) -> list[ChildSpec]:
     listeners = bind_listeners(node.listen, workers)
     ops = bind_listeners(node.ops, 1)[0]
     specs = [
-        ChildSpec(f"worker-{i}", run_worker, slot=i, sockets={"listen": listeners[i]}, args=args) for i in range(workers)
+        ChildSpec(f"worker-{i}", run_worker, slot=i, sockets={"listen": listeners[i]}, args=args)
+        for i in range(workers)
     ]
     # The agent leaves last: it ships what the workers wrote while they drained.
     specs.append(
@@ -222,7 +223,9 @@ def _data_plane(node: Node, workers: int, args: ProcessArgs) -> list[ChildSpec]:
 def _control_plane(node: Node, args: ProcessArgs) -> ChildSpec:
     assert node.admin is not None
     listener = bind_listeners(node.admin.listen, 1)[0]
-    return ChildSpec("control-plane", run_control_plane, sockets={"admin": listener}, args=args, drain_order=1, essential=False)
+    return ChildSpec(
+        "control-plane", run_control_plane, sockets={"admin": listener}, args=args, drain_order=1, essential=False
+    )
 
 
 def supervisor_log(args: ProcessArgs) -> Callable[..., None]:
@@ -249,7 +252,9 @@ def seed_budgets(node: Node, snapshot: Snapshot, memory: NodeMemory, slot: int) 
     if not node.ledger_file.exists() and not node.spool_dir.exists():
         return
     budgets = [(key_scope(key.id), key.budget, 0, key.id) for key in snapshot.keys if key.budget is not None]
-    budgets += [(team_scope(team.name), team.budget, 1, team.name) for team in snapshot.teams if team.budget is not None]
+    budgets += [
+        (team_scope(team.name), team.budget, 1, team.name) for team in snapshot.teams if team.budget is not None
+    ]
     if not budgets:
         return
     ledger = SqliteLedger(node.ledger_file)

@@ -51,10 +51,12 @@ keys.group = (_KEYS,)
 
 Config = Annotated[Path, Parameter(name=["--config", "-c"], help="The configuration file.")]
 Workers = Annotated[
-    int | None, Parameter(name=["--workers", "-w"], help="Worker processes; one for each core that may be used if not given.")
+    int | None,
+    Parameter(name=["--workers", "-w"], help="Worker processes; one for each core that may be used if not given."),
 ]
 LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error"] | None, Parameter(name="--log-level", help="Instead of the file's log_level.")
+    Literal["debug", "info", "warning", "error"] | None,
+    Parameter(name="--log-level", help="Instead of the file's log_level."),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="For machines.")]
 
@@ -100,7 +102,9 @@ def _serve(config: Path, workers: int | None, log_level: str | None, *, data_pla
 
 
 @app.command(group=_PLANES)
-def demo(*, state_dir: Annotated[Path, Parameter(help="Where the demo keeps its files.")] = DEMO_DIR, port: int = 8080) -> int:
+def demo(
+    *, state_dir: Annotated[Path, Parameter(help="Where the demo keeps its files.")] = DEMO_DIR, port: int = 8080
+) -> int:
     """Serve a small real model on this machine through the gateway, and print a key and a command to try."""
     from rich.console import Console  # noqa: PLC0415
 
@@ -156,7 +160,9 @@ def demo(*, state_dir: Annotated[Path, Parameter(help="Where the demo keeps its 
 def check(
     file: Path = DEFAULT_CONFIG,
     *,
-    print_: Annotated[bool, Parameter(name="--print", negative="", help="Show the configuration as it takes effect.")] = False,
+    print_: Annotated[
+        bool, Parameter(name="--print", negative="", help="Show the configuration as it takes effect.")
+    ] = False,
     json: AsJson = False,
 ) -> int:
     """Check a configuration: file, line, column and key of each mistake, all at once."""
@@ -319,7 +325,9 @@ def create_key(
         print(msgspec.json.encode({"id": stored.key.id, "name": name, "secret": secret}).decode())
     else:
         print(secret)
-        _say(f"key {name!r} ({stored.key.id}) is made; a running node takes it within a second. The secret is not kept.")
+        _say(
+            f"key {name!r} ({stored.key.id}) is made; a running node takes it within a second. The secret is not kept."
+        )
     return 0
 
 
@@ -416,7 +424,9 @@ def _explained() -> Iterator[None]:
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
     try:
-        result: Callable[..., int] | int | None = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+        result: Callable[..., int] | int | None = app(
+            argv, exit_on_error=False, print_error=False, result_action="return_value"
+        )
     except CycloptsError as error:
         _fail(EXIT_USAGE, f"{str(error).strip().splitlines()[0]} (`throughway --help` lists the commands)")
     except BrokenPipeError:  # `throughway ... | head`: the reader has what it wanted

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from bench.figures import Comparison, Ratio, Report, Series, tree_cpu_us, worker_cpu_us
 
+from bench.figures import Comparison, Ratio, Report, Series, tree_cpu_us, worker_cpu_us
 from tests.bench.samples import COMPARISON, MACHINE, NGINX, OURS, REPORT, sample
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bench.errors import BenchError
 from bench.load import Errors, Outcome, clean, parse, script
 

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+
 from bench.errors import BenchError
 from bench.proc import Stat, all_stats, cpu_s, family, parse_stat
 

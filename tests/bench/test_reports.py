@@ -5,10 +5,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from bench.servers import CONF
 from rich.console import Console
 
 from bench import page, table
+from bench.servers import CONF
 from tests.bench.samples import COMPARISON, NGINX, OURS, REPORT
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,11 +13,11 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from bench.errors import BenchError, MissingError
 from rich.console import Console
 
 from bench import __main__ as command
 from bench import servers
+from bench.errors import BenchError, MissingError
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("nginx", "wrk", "setpriv")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from bench.scenarios import SCENARIOS, Scenario
 
 EACH = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)

@@ -463,18 +463,12 @@ def busy_provider(gateway: Gateway, upstream: ScriptedUpstream) -> Iterator[None
     upstream.wait_until_left(held)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a waiter that finds no free connection is told `connect`: the provider is blamed, with 504"
-)
 @pytest.mark.usefixtures("busy_provider")
 def test_a_full_pool_is_the_gateways_fault(gateway: Gateway, upstream: ScriptedUpstream) -> None:
     got = gateway.ask(chat(model="single", x_script=upstream.script(json_answer(completion()))), secret_of("main"))
     assert (got.status, got.error["code"]) == (503, "provider_pool_exhausted"), got
 
 
-@pytest.mark.xfail(
-    strict=True, reason="who waits for a connection waits for `connect_ms`, whatever the deadline of the request"
-)
 @pytest.mark.usefixtures("busy_provider")
 def test_the_deadline_covers_the_wait_for_a_connection(gateway: Gateway, upstream: ScriptedUpstream) -> None:
     body = chat(model="single", x_script=upstream.script(json_answer(completion())))

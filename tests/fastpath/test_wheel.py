@@ -158,7 +158,12 @@ def test_a_callback_that_closes_the_wheel_ends_it() -> None:
     loop = FakeLoop()
     wheel = Wheel(loop.as_loop(), tick_ms=TICK_MS, slots=SLOTS)
     fired: list[int] = []
-    timers = [Timer(lambda: (fired.append(1), wheel.close())) for _ in range(3)]
+
+    def end() -> None:
+        fired.append(1)
+        wheel.close()
+
+    timers = [Timer(end) for _ in range(3)]
     late = Timer(lambda: fired.append(2))
     for timer in timers:
         wheel.set(timer, 1)

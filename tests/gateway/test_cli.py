@@ -119,7 +119,11 @@ def test_serve_says_which_address_is_taken(config: Path) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        config.write_text(CONFIG.replace("ops: 127.0.0.1:1", "ops: 127.0.0.1:0").replace("listen: 127.0.0.1:0", f"listen: 127.0.0.1:{port}", 1))
+        config.write_text(
+            CONFIG.replace("ops: 127.0.0.1:1", "ops: 127.0.0.1:0").replace(
+                "listen: 127.0.0.1:0", f"listen: 127.0.0.1:{port}", 1
+            )
+        )
         code, _, err = throughway("serve", "--config", config)
     assert code == 73
     assert f"127.0.0.1:{port}" in err
@@ -164,7 +168,9 @@ def test_a_key_is_made_listed_and_revoked_and_its_secret_kept_nowhere(config: Pa
         (["--requests-per-minute", "0"], 64, "--requests-per-minute"),
     ],
 )
-def test_a_key_that_cannot_be_made_is_refused_with_the_reason(config: Path, words: list[str], code: int, says: str) -> None:
+def test_a_key_that_cannot_be_made_is_refused_with_the_reason(
+    config: Path, words: list[str], code: int, says: str
+) -> None:
     got, out, err = throughway("keys", "create", "app", *words, "--config", config)
     assert got == code
     assert says in err

@@ -145,6 +145,7 @@ class _Lines:
         """Lines that the stream refused, and that the queue does not know of."""
         self._cut = False
         """The last write ended within a line."""
+
     # -- Drain
 
     def write(self, items: list[bytes], stopping: threading.Event) -> None:

@@ -67,11 +67,12 @@ class ProviderPool(Protocol):
         """Raises GatewayError where too many wait."""
 
 
-
 class PoolWaiter(Protocol):
     """Who waits for a connection to a provider."""
 
     cancelled: bool
+    deadline_ns: int
+    """CLOCK_MONOTONIC; it waits no longer."""
 
     def on_connection(self, connection: UpstreamConnection) -> None: ...
     def on_unavailable(self, kind: str, message: str) -> None: ...

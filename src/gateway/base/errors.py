@@ -44,41 +44,192 @@ CATALOGUE: dict[str, Fault] = {}
 _CALLER, _PROVIDER, _GATEWAY = Source.CALLER, Source.PROVIDER, Source.GATEWAY
 _INVALID = "invalid_request_error"
 
-BAD_REQUEST = _fault("bad_request", 400, _INVALID, _CALLER, "The bytes are no acceptable HTTP/1.1 request (RFC 9112). The connection is closed.")
-INVALID_JSON = _fault("invalid_json", 400, _INVALID, _CALLER, "The body is not valid JSON or not valid UTF-8; the message gives the byte offset.")
-JSON_TOO_DEEP = _fault("json_too_deep", 400, _INVALID, _CALLER, "The body nests objects and arrays deeper than 100 levels.")
-DUPLICATE_KEY = _fault("duplicate_key", 400, _INVALID, _CALLER, "A top-level key stands twice in the body, and two readers could differ on which one counts. Send it once.")
-INVALID_VALUE = _fault("invalid_value", 400, _INVALID, _CALLER, "A field is missing, of the wrong type or out of range; `param` names it.")
+BAD_REQUEST = _fault(
+    "bad_request",
+    400,
+    _INVALID,
+    _CALLER,
+    "The bytes are no acceptable HTTP/1.1 request (RFC 9112). The connection is closed.",
+)
+INVALID_JSON = _fault(
+    "invalid_json",
+    400,
+    _INVALID,
+    _CALLER,
+    "The body is not valid JSON or not valid UTF-8; the message gives the byte offset.",
+)
+JSON_TOO_DEEP = _fault(
+    "json_too_deep", 400, _INVALID, _CALLER, "The body nests objects and arrays deeper than 100 levels."
+)
+DUPLICATE_KEY = _fault(
+    "duplicate_key",
+    400,
+    _INVALID,
+    _CALLER,
+    "A top-level key stands twice in the body, and two readers could differ on which one counts. Send it once.",
+)
+INVALID_VALUE = _fault(
+    "invalid_value", 400, _INVALID, _CALLER, "A field is missing, of the wrong type or out of range; `param` names it."
+)
 MISSING_MODEL = _fault("missing_model", 400, _INVALID, _CALLER, "The body has no `model`.")
-INVALID_KEY = _fault("invalid_api_key", 401, "authentication_error", _CALLER, "No key was sent, or it is unknown, revoked or expired. Send `Authorization: Bearer KEY`.")
-BUDGET_EXCEEDED = _fault("budget_exceeded", 402, "insufficient_quota", _CALLER, "The key's or the team's budget for this period is spent. It opens again with the next period, or when the budget is raised.")
+INVALID_KEY = _fault(
+    "invalid_api_key",
+    401,
+    "authentication_error",
+    _CALLER,
+    "No key was sent, or it is unknown, revoked or expired. Send `Authorization: Bearer KEY`.",
+)
+BUDGET_EXCEEDED = _fault(
+    "budget_exceeded",
+    402,
+    "insufficient_quota",
+    _CALLER,
+    "The key's or the team's budget for this period is spent. It opens again with the next period, or when the budget is raised.",
+)
 MODEL_NOT_ALLOWED = _fault("model_not_allowed", 403, "permission_error", _CALLER, "The key may not use this model.")
 NOT_FOUND = _fault("not_found", 404, _INVALID, _CALLER, "No endpoint has this path.")
-MODEL_NOT_FOUND = _fault("model_not_found", 404, _INVALID, _CALLER, "No model has this name. GET /v1/models lists those that the key may use.")
-METHOD_NOT_ALLOWED = _fault("method_not_allowed", 405, _INVALID, _CALLER, "The endpoint does not answer this method; `allow` lists those it does.")
-REQUEST_TIMEOUT = _fault("request_timeout", 408, _INVALID, _CALLER, "The head or the body of the request did not arrive in time.", retry=True)
-BODY_TOO_LARGE = _fault("body_too_large", 413, _INVALID, _CALLER, "The body is larger than the listener takes (32 MiB by default).")
+MODEL_NOT_FOUND = _fault(
+    "model_not_found",
+    404,
+    _INVALID,
+    _CALLER,
+    "No model has this name. GET /v1/models lists those that the key may use.",
+)
+METHOD_NOT_ALLOWED = _fault(
+    "method_not_allowed",
+    405,
+    _INVALID,
+    _CALLER,
+    "The endpoint does not answer this method; `allow` lists those it does.",
+)
+REQUEST_TIMEOUT = _fault(
+    "request_timeout", 408, _INVALID, _CALLER, "The head or the body of the request did not arrive in time.", retry=True
+)
+BODY_TOO_LARGE = _fault(
+    "body_too_large", 413, _INVALID, _CALLER, "The body is larger than the listener takes (32 MiB by default)."
+)
 URI_TOO_LONG = _fault("uri_too_long", 414, _INVALID, _CALLER, "The request target is longer than 8 KiB.")
-UNSUPPORTED_MEDIA_TYPE = _fault("unsupported_media_type", 415, _INVALID, _CALLER, "The endpoint takes `content-type: application/json`, without content-encoding.")
-EXPECTATION_FAILED = _fault("expectation_failed", 417, _INVALID, _CALLER, "`expect` holds something else than `100-continue`.")
-HEADERS_TOO_LARGE = _fault("headers_too_large", 431, _INVALID, _CALLER, "The request's head is larger than 64 KiB or has more than 100 fields.")
-RATE_LIMIT_EXCEEDED = _fault("rate_limit_exceeded", 429, "rate_limit_error", _CALLER, "A limit of requests or tokens a minute, or of concurrent requests, is reached; the message names it. Retry after `retry-after` seconds.", retry=True)
-REQUEST_TOO_LARGE = _fault("request_exceeds_limit", 429, "rate_limit_error", _CALLER, "The request asks for more tokens than the limit admits in a whole minute: it can never pass. Make it smaller or raise the limit.")
-INTERNAL_ERROR = _fault("internal_error", 500, "server_error", _GATEWAY, "The gateway failed. The log has the request id.", retry=True)
-NOT_IMPLEMENTED = _fault("not_implemented", 501, _INVALID, _CALLER, "The gateway never acts as a tunnel and speaks no such transfer coding.")
-PROVIDER_UNREACHABLE = _fault("provider_unreachable", 502, "provider_error", _PROVIDER, "No connection to the provider could be made, or it broke before an answer.", retry=True)
-PROVIDER_PROTOCOL_ERROR = _fault("provider_protocol_error", 502, "provider_error", _PROVIDER, "The provider's answer breaks HTTP or its own dialect.", retry=True)
-PROVIDER_ERROR = _fault("provider_error", 502, "provider_error", _PROVIDER, "The provider answered with an error of its own; its status, message and code are kept where it gave them.", retry=True)
-PROVIDER_REJECTED = _fault("provider_rejected", 400, _INVALID, _CALLER, "The provider refused the request as such (400, 404, 409, 413, 415 or 422, which is kept); its message, code and param are kept.")
-PROVIDER_RATE_LIMITED = _fault("provider_rate_limited", 429, "rate_limit_error", _PROVIDER, "The provider throttles this gateway. Its `retry-after` is passed on.", retry=True)
-STREAM_TRUNCATED = _fault("stream_truncated", 502, "provider_error", _PROVIDER, "The provider's stream ended without its terminal event: what was received is incomplete.", retry=True)
-OVERLOADED = _fault("overloaded", 503, "server_error", _GATEWAY, "The worker holds as many requests or bytes as it is allowed. Retry after `retry-after` seconds.", retry=True)
-SHUTTING_DOWN = _fault("shutting_down", 503, "server_error", _GATEWAY, "This worker is draining. Retry: another one answers.", retry=True)
-PROVIDER_BUSY = _fault("provider_pool_exhausted", 503, "server_error", _GATEWAY, "All connections that this worker may open to the provider are in use.", retry=True)
-PROVIDER_TIMEOUT = _fault("provider_timeout", 504, "provider_error", _PROVIDER, "The provider did not connect, answer or go on in time; the message names which.", retry=True)
-DEADLINE_EXCEEDED = _fault("deadline_exceeded", 504, _INVALID, _CALLER, "The deadline of `x-throughway-timeout-ms` passed.", retry=True)
-VERSION_NOT_SUPPORTED = _fault("http_version_not_supported", 505, _INVALID, _CALLER, "The edge speaks HTTP/1.0 and HTTP/1.1.")
-CLIENT_CLOSED = _fault("client_closed_request", 499, _INVALID, _CALLER, "The caller left before the answer was complete (in records and logs only: nobody is there to read it).")
+UNSUPPORTED_MEDIA_TYPE = _fault(
+    "unsupported_media_type",
+    415,
+    _INVALID,
+    _CALLER,
+    "The endpoint takes `content-type: application/json`, without content-encoding.",
+)
+EXPECTATION_FAILED = _fault(
+    "expectation_failed", 417, _INVALID, _CALLER, "`expect` holds something else than `100-continue`."
+)
+HEADERS_TOO_LARGE = _fault(
+    "headers_too_large", 431, _INVALID, _CALLER, "The request's head is larger than 64 KiB or has more than 100 fields."
+)
+RATE_LIMIT_EXCEEDED = _fault(
+    "rate_limit_exceeded",
+    429,
+    "rate_limit_error",
+    _CALLER,
+    "A limit of requests or tokens a minute, or of concurrent requests, is reached; the message names it. Retry after `retry-after` seconds.",
+    retry=True,
+)
+REQUEST_TOO_LARGE = _fault(
+    "request_exceeds_limit",
+    429,
+    "rate_limit_error",
+    _CALLER,
+    "The request asks for more tokens than the limit admits in a whole minute: it can never pass. Make it smaller or raise the limit.",
+)
+INTERNAL_ERROR = _fault(
+    "internal_error", 500, "server_error", _GATEWAY, "The gateway failed. The log has the request id.", retry=True
+)
+NOT_IMPLEMENTED = _fault(
+    "not_implemented", 501, _INVALID, _CALLER, "The gateway never acts as a tunnel and speaks no such transfer coding."
+)
+PROVIDER_UNREACHABLE = _fault(
+    "provider_unreachable",
+    502,
+    "provider_error",
+    _PROVIDER,
+    "No connection to the provider could be made, or it broke before an answer.",
+    retry=True,
+)
+PROVIDER_PROTOCOL_ERROR = _fault(
+    "provider_protocol_error",
+    502,
+    "provider_error",
+    _PROVIDER,
+    "The provider's answer breaks HTTP or its own dialect.",
+    retry=True,
+)
+PROVIDER_ERROR = _fault(
+    "provider_error",
+    502,
+    "provider_error",
+    _PROVIDER,
+    "The provider answered with an error of its own; its status, message and code are kept where it gave them.",
+    retry=True,
+)
+PROVIDER_REJECTED = _fault(
+    "provider_rejected",
+    400,
+    _INVALID,
+    _CALLER,
+    "The provider refused the request as such (400, 404, 409, 413, 415 or 422, which is kept); its message, code and param are kept.",
+)
+PROVIDER_RATE_LIMITED = _fault(
+    "provider_rate_limited",
+    429,
+    "rate_limit_error",
+    _PROVIDER,
+    "The provider throttles this gateway. Its `retry-after` is passed on.",
+    retry=True,
+)
+STREAM_TRUNCATED = _fault(
+    "stream_truncated",
+    502,
+    "provider_error",
+    _PROVIDER,
+    "The provider's stream ended without its terminal event: what was received is incomplete.",
+    retry=True,
+)
+OVERLOADED = _fault(
+    "overloaded",
+    503,
+    "server_error",
+    _GATEWAY,
+    "The worker holds as many requests or bytes as it is allowed. Retry after `retry-after` seconds.",
+    retry=True,
+)
+SHUTTING_DOWN = _fault(
+    "shutting_down", 503, "server_error", _GATEWAY, "This worker is draining. Retry: another one answers.", retry=True
+)
+PROVIDER_BUSY = _fault(
+    "provider_pool_exhausted",
+    503,
+    "server_error",
+    _GATEWAY,
+    "All connections that this worker may open to the provider are in use.",
+    retry=True,
+)
+PROVIDER_TIMEOUT = _fault(
+    "provider_timeout",
+    504,
+    "provider_error",
+    _PROVIDER,
+    "The provider did not connect, answer or go on in time; the message names which.",
+    retry=True,
+)
+DEADLINE_EXCEEDED = _fault(
+    "deadline_exceeded", 504, _INVALID, _CALLER, "The deadline of `x-throughway-timeout-ms` passed.", retry=True
+)
+VERSION_NOT_SUPPORTED = _fault(
+    "http_version_not_supported", 505, _INVALID, _CALLER, "The edge speaks HTTP/1.0 and HTTP/1.1."
+)
+CLIENT_CLOSED = _fault(
+    "client_closed_request",
+    499,
+    _INVALID,
+    _CALLER,
+    "The caller left before the answer was complete (in records and logs only: nobody is there to read it).",
+)
 
 
 class GatewayError(Exception):

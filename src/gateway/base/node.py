@@ -118,7 +118,9 @@ G_LOOP_LAG_US = 4  # of the last heartbeat
 G_UPSTREAM_IDLE = 5  # connections to providers that wait in pools
 G_UPSTREAM_BUSY = 6  # connections to providers that carry a request
 G_TOKENS_IN_FLIGHT = 7  # prompt tokens of requests in flight
-G_LOG_LEVEL = 9  # of the agent's slot: the level that all processes should log at, as an index of LOG_LEVELS; 0: unknown
+G_LOG_LEVEL = (
+    9  # of the agent's slot: the level that all processes should log at, as an index of LOG_LEVELS; 0: unknown
+)
 G_ROLE = 8  # ROLE_WORKER or ROLE_AGENT
 
 ROLE_WORKER, ROLE_AGENT = 1, 2

@@ -228,7 +228,9 @@ class Agent:
             exchange.respond(405, _TEXT + b"allow: GET, HEAD\r\n", b"this endpoint answers GET and HEAD\n")
         elif exchange.path == "/healthz":
             alive = len(self._alive())
-            exchange.respond(200 if alive else 503, _TEXT, f"{alive} of {self._services.workers} workers alive\n".encode())
+            exchange.respond(
+                200 if alive else 503, _TEXT, f"{alive} of {self._services.workers} workers alive\n".encode()
+            )
         elif exchange.path == "/readyz":
             ready, why = self._readiness()
             exchange.respond(200 if ready else 503, _TEXT, f"{why}\n".encode())
@@ -243,7 +245,9 @@ class Agent:
 
     def _alive(self) -> list[int]:
         oldest_ns = now_ns() - FRESH_NS
-        return [s for s in range(self._services.workers) if self._memory.pid(s) and self._memory.heartbeat_ns(s) > oldest_ns]
+        return [
+            s for s in range(self._services.workers) if self._memory.pid(s) and self._memory.heartbeat_ns(s) > oldest_ns
+        ]
 
     def _readiness(self) -> tuple[bool, str]:
         """Ready while a worker serves and none drains: draining is of the whole node."""

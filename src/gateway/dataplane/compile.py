@@ -70,7 +70,8 @@ def compile_snapshot(snapshot: Snapshot, pools: Pools, resolve: Resolve, admissi
     heads = {p.name: _heads(p, resolve) for p in snapshot.providers}
     for model in snapshot.models:
         targets = [
-            TargetEntry(t, providers[t.provider], pools.of(providers[t.provider]), heads[t.provider]) for t in model.targets
+            TargetEntry(t, providers[t.provider], pools.of(providers[t.provider]), heads[t.provider])
+            for t in model.targets
         ]
         entry = compiled.models[model.name] = ModelEntry(model, targets)
         entry.schedule = schedule(targets)

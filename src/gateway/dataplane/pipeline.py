@@ -105,7 +105,9 @@ class Pipeline:
     def on_request(self, exchange: Exchange) -> None:
         """A whole request."""
         endpoint = _ENDPOINTS.get(exchange.path)
-        ctx = Context(exchange, self._compiled, f"{self._id_prefix}{next(self._ids):08x}", exchange.received_ns, endpoint)
+        ctx = Context(
+            exchange, self._compiled, f"{self._id_prefix}{next(self._ids):08x}", exchange.received_ns, endpoint
+        )
         try:
             if endpoint is None or exchange.method != "POST":
                 self._answer_itself(ctx)
@@ -158,7 +160,13 @@ class Pipeline:
         ctx.reading = endpoint.read(exchange.body)
         assert self._admit is not None
         self._admit(ctx)
-        if not self._attempt(ctx):
+        try:
+            began = self._attempt(ctx)
+        except GatewayError as error:  # too many wait for this target's provider: another may be free
+            if not error.fault.retry or ctx.target is None or not self.retry(ctx, error):
+                raise
+            return
+        if not began:
             assert ctx.model is not None
             raise GatewayError(PROVIDER_UNREACHABLE, f"The model {ctx.model.model.name!r} has no target in use.")
 
@@ -196,7 +204,12 @@ class Pipeline:
         except GatewayError as again:
             return self.retry(ctx, again)
         self._report(
-            "info", "attempt_failed", id=ctx.id, provider=failed.provider.name, code=error.fault.code, error=error.message
+            "info",
+            "attempt_failed",
+            id=ctx.id,
+            provider=failed.provider.name,
+            code=error.fault.code,
+            error=error.message,
         )
         return True
 
@@ -293,5 +306,3 @@ def _error_fields(ctx: Context, error: GatewayError) -> bytes:
 
 def _error_body(error: GatewayError) -> bytes:
     return openai.render_error(error.fault, error.message, error.param, error.provider_code)
-
-

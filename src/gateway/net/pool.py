@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from _fastpath.upstream import UpstreamConnection
-from _fastpath.wheel import Timer, Wheel
+from _fastpath.wheel import Timer, Wheel, now_ns
 from gateway.base.context import PoolWaiter
 from gateway.base.errors import PROVIDER_BUSY, GatewayError
 
@@ -64,8 +64,14 @@ class _Waiting:
     def expire(self) -> None:
         waiter = self.take()
         self.pool.forget_the_dead()
-        if waiter is not None:
-            waiter.on_unavailable("connect", "no connection came free in time")
+        if waiter is None:
+            return
+        if now_ns() >= waiter.deadline_ns:
+            waiter.on_unavailable("total", "the deadline passed before there was a connection")
+        elif self.pool.full:
+            waiter.on_unavailable("busy", "all connections that may be open are in use")
+        else:
+            waiter.on_unavailable("connect", "no connection came in time")
 
 
 class UpstreamPool:
@@ -107,6 +113,11 @@ class UpstreamPool:
         self.dial_failures = 0
 
     @property
+    def full(self) -> bool:
+        """As many connections are open, or being opened, as may."""
+        return len(self._open) + self._dialling >= self._max
+
+    @property
     def idle(self) -> int:
         return len(self._idle)
 
@@ -140,7 +151,8 @@ class UpstreamPool:
             )
         place = _Waiting(self, waiter)
         self._waiting.append(place)
-        self.wheel.set(place.timer, self._connect_ms + 100)
+        left_ms = (waiter.deadline_ns - now_ns()) // 1_000_000
+        self.wheel.set(place.timer, max(1, min(self._connect_ms + 100, left_ms)))
         self._open_for_waiters()
 
     def warm(self) -> None:

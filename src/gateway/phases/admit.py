@@ -59,7 +59,11 @@ class Admission:
         names: list[str] = []
         for name, scope_id, limits, budget in (
             (f"key {key.name!r}", key_scope(key.id), key.limits, key.budget),
-            (f"team {entry.team!r}", team_scope(entry.team), *((team.limits, team.budget) if team else (_NO_LIMITS, None))),
+            (
+                f"team {entry.team!r}",
+                team_scope(entry.team),
+                *((team.limits, team.budget) if team else (_NO_LIMITS, None)),
+            ),
         ):
             if limits == _NO_LIMITS and budget is None:
                 continue
@@ -89,7 +93,9 @@ class Admission:
         bound = reading.max_output_tokens
         tokens = prompt + (EXPECTED_OUTPUT if bound is None else bound) * reading.choices
         if prompt <= entry.tokens_per_minute < tokens:
-            tokens = entry.tokens_per_minute  # the prompt fits: what the answer takes beyond is debited when it is known
+            tokens = (
+                entry.tokens_per_minute
+            )  # the prompt fits: what the answer takes beyond is debited when it is known
         price = model.price
         nano_usd = 0
         if price is not None:
@@ -130,7 +136,9 @@ def find_model(compiled: Compiled, entry: KeyEntry, name: str) -> ModelEntry:
     model = compiled.models.get(name)
     if model is None:
         raise GatewayError(
-            MODEL_NOT_FOUND, f"There is no model {name[:200]!r}. GET /v1/models lists those that this key may use.", param="model"
+            MODEL_NOT_FOUND,
+            f"There is no model {name[:200]!r}. GET /v1/models lists those that this key may use.",
+            param="model",
         )
     if not entry.allowed.get(name, False):
         raise GatewayError(MODEL_NOT_ALLOWED, f"This key may not use the model {name!r}.", param="model")

@@ -3,7 +3,7 @@
 Theory. A relay is the sink of one attempt. What it does depends on the answer:
 
     respond   the whole body is at hand (or collected, up to COLLECT_BYTES): headers can tell what it cost
-    pass      a longer body that is no stream: its bytes go on as they come, and its tail is kept for the usage
+    pass      a longer body that is no stream: its bytes go on as they come; its ends are kept for the usage
     stream    server-sent events: whole events go on as they come, past a scanner
     fault     an error of the provider: its body is collected, bounded, and told in the catalogue's terms
 
@@ -41,6 +41,7 @@ from gateway.codec.dialects import openai
 
 COLLECT_BYTES = 65_536
 TAIL_BYTES = 8_192
+CHARS_A_TOKEN = 4
 MAX_RETRY_AFTER_MS = 3_600_000
 
 _EVENT_STREAM = b"text/event-stream"
@@ -77,20 +78,23 @@ class Steps(Protocol):
 def response_fields(ctx: Context, content_type: bytes) -> bytes:
     """The header lines that every answer of a provider carries."""
     assert ctx.target is not None
-    return b"content-type: %b\r\nx-request-id: %b\r\n%bx-throughway-attempts: %d\r\nx-throughway-cache: bypass\r\n%b%b" % (
-        content_type,
-        ctx.id.encode(),
-        ctx.target.fields,
-        ctx.attempts,
-        ctx.compiled.fields,
-        ctx.limit_fields,
+    return (
+        b"content-type: %b\r\nx-request-id: %b\r\n%bx-throughway-attempts: %d\r\nx-throughway-cache: bypass\r\n%b%b"
+        % (
+            content_type,
+            ctx.id.encode(),
+            ctx.target.fields,
+            ctx.attempts,
+            ctx.compiled.fields,
+            ctx.limit_fields,
+        )
     )
 
 
 class Relay:
     """The sink of one attempt."""
 
-    __slots__ = ("_collected", "_head", "_mode", "_scanner", "_size", "_steps", "_tail", "ctx")
+    __slots__ = ("_collected", "_front", "_head", "_mode", "_scanner", "_size", "_steps", "_tail", "ctx")
 
     def __init__(self, ctx: Context, steps: Steps) -> None:
         self.ctx = ctx
@@ -99,7 +103,7 @@ class Relay:
         self._collected: list[bytes] = []
         self._size = 0
         self._head: tuple[int, bytes, int, bytes | None] | None = None
-        self._tail = b""
+        self._front = self._tail = b""
         self._scanner: ChatScanner | None = None
 
     # -- what the connection reports
@@ -122,7 +126,9 @@ class Relay:
         content_type = head.header(b"content-type") or b"application/json"
         if 200 <= status < 300:
             if head.header(b"content-encoding") not in (None, b"identity"):
-                self._fail(PROVIDER_PROTOCOL_ERROR, "It compressed its answer, which it was asked not to do.", drop=True)
+                self._fail(
+                    PROVIDER_PROTOCOL_ERROR, "It compressed its answer, which it was asked not to do.", drop=True
+                )
                 return
             if content_type.startswith(_EVENT_STREAM):
                 self._begin_stream(content_type)
@@ -172,6 +178,8 @@ class Relay:
             return
         self._mode = _ENDED
         ctx.usage, ctx.finish_reason = found
+        if ctx.usage is None:
+            ctx.usage = Usage(ctx.prompt_tokens, openai.answer_chars(body) // CHARS_A_TOKEN, estimated=True)
         self._steps.settle(ctx)
         ctx.status = status
         fields = b"%bx-throughway-cost-usd: %b\r\nx-throughway-overhead-us: %d\r\n" % (
@@ -216,14 +224,15 @@ class Relay:
 
     def _pass(self, data: bytes, last: bool) -> None:
         ctx = self.ctx
+        if len(self._front) < TAIL_BYTES:
+            self._front = (self._front + data[:TAIL_BYTES])[:TAIL_BYTES]
         self._tail = (self._tail + data)[-TAIL_BYTES:] if len(data) < TAIL_BYTES else data[-TAIL_BYTES:]
         if not last:
             if not ctx.exchange.write(data):
                 self._hold()
             return
         self._mode = _ENDED
-        span = last_usage(self._tail)
-        ctx.usage = openai.usage_of(self._tail[span[0] : span[1]]) if span is not None else None
+        ctx.usage = _usage_within(self._tail) or _usage_within(self._front)
         self._steps.settle(ctx)
         ctx.exchange.end(data)
         self._steps.finish(ctx)
@@ -426,6 +435,12 @@ def _retry_after_ms(value: bytes | None) -> int:
         return min(max(0, int(float(value) * 1_000)), MAX_RETRY_AFTER_MS) if value else 0
     except (ValueError, OverflowError):
         return 0
+
+
+def _usage_within(part: bytes) -> Usage | None:
+    """The usage that stands in the first or last bytes of a long body: providers tell it at either end."""
+    span = last_usage(part)
+    return openai.usage_of(part[span[0] : span[1]]) if span is not None else None
 
 
 def _estimated_output(scanner: ChatScanner) -> int:

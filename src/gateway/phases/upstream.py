@@ -5,7 +5,7 @@ from __future__ import annotations
 from _fastpath.upstream import UpstreamConnection
 from _fastpath.wheel import now_ns
 from gateway.base.context import Context, Sink
-from gateway.base.errors import PROVIDER_TIMEOUT, PROVIDER_UNREACHABLE, Fault
+from gateway.base.errors import PROVIDER_BUSY, PROVIDER_TIMEOUT, PROVIDER_UNREACHABLE, Fault
 
 NS_PER_MS = 1_000_000
 
@@ -14,6 +14,7 @@ FAULT_BY_KIND: dict[str, Fault] = {
     "first_byte": PROVIDER_TIMEOUT,
     "gap": PROVIDER_TIMEOUT,
     "total": PROVIDER_TIMEOUT,
+    "busy": PROVIDER_BUSY,
 }
 """Of what connections and pools report; all else is PROVIDER_UNREACHABLE or told apart by the relay."""
 
@@ -21,10 +22,11 @@ FAULT_BY_KIND: dict[str, Fault] = {
 class Waiter:
     """Sends the request when there is a connection."""
 
-    __slots__ = ("_ctx", "_parts", "_sink", "cancelled")
+    __slots__ = ("_ctx", "_parts", "_sink", "cancelled", "deadline_ns")
 
     def __init__(self, ctx: Context, parts: bytes | list[bytes], sink: Sink) -> None:
         self.cancelled = False
+        self.deadline_ns = ctx.deadline_ns
         self._ctx = ctx
         self._parts = parts
         self._sink = sink

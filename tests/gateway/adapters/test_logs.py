@@ -40,7 +40,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 def test_a_request_is_one_line_with_time_level_and_its_fields(log: Log) -> None:
     writer = LogWriter(log.fd)
     writer.request(b'{"path":"/v1/models","status":200}')
-    writer.request(b'{"path":"/x"}', "no \"luck\" with sk-abcdefgh")
+    writer.request(b'{"path":"/x"}', 'no "luck" with sk-abcdefgh')
     assert writer.close(5)
     first, failed = log.lines()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(first.pop("ts")))

@@ -78,9 +78,6 @@ def test_a_full_pool_is_passed_over_for_a_fallback_after_a_failure(rig: Rig) -> 
     assert rig.in_flight == 0
 
 
-@pytest.mark.xfail(
-    strict=True, reason="only `retry` passes over a full pool; a first attempt that meets one is refused"
-)
 def test_a_full_pool_is_passed_over_for_a_fallback_at_once(rig: Rig) -> None:
     rig.pools["one"].empty, rig.pools["one"].full = True, FULL
     got = rig.ask()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 import uvloop
@@ -24,6 +25,7 @@ class Sink:
     def __init__(self) -> None:
         self.answered = asyncio.Event()
         self.connection: UpstreamConnection | None = None
+        self.deadline_ns = now_ns() + 5_000_000_000
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self.connection = connection
@@ -66,8 +68,8 @@ async def ask(field: bytes) -> tuple[int, float]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
 
-    async def dial(protocol: object) -> None:
-        await loop.create_connection(protocol, "127.0.0.1", port)  # type: ignore[arg-type]
+    async def dial(protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        await loop.create_connection(protocol, "127.0.0.1", port)
 
     pool = UpstreamPool("p", loop, wheel, dial, max_connections=4, warm_connections=0, connect_ms=1_000)
     sink = Sink()
