@@ -17,6 +17,7 @@ cdef class UpstreamConnection(Timer):
     cdef str method
     cdef int64_t gap_ns, total_deadline_ns
     cdef bint read_paused, write_paused, reusable, got_bytes
+    cdef bint peer_ended                       # in an orderly way
     cdef readonly int64_t keep_alive_ms        # how long the provider says it keeps an idle connection; 0: it says nothing
     cdef readonly int64_t requests             # carried so far, the one under way included
     cdef readonly int64_t idle_since_ns

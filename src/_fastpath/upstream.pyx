@@ -16,6 +16,8 @@ Rules.
 - Bytes on a connection that carries no request, or behind a complete response, mean that the two sides disagree: it is closed.
 - `data` is the very object that was read where all of it is body.
 - While the sink has paused reading, only the total deadline runs: a slow client is no fault of the provider.
+- A body that ends with the connection ends with the peer's FIN, over TLS with its close_notify (RFC 9112 section 9.8): any
+  other end truncates it.
 - A connection that still has bytes of its request to send when the response is complete is not used again.
 - Errors' kinds: "connect", "first_byte", "gap", "total" are time-outs; "closed" came before any byte of the response,
   "truncated" after; "protocol" is a response that breaks HTTP.
@@ -27,7 +29,7 @@ from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport int64_t
 
 from _fastpath.http1 cimport (
-    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, ChunkedDecoder, ResponseHead, parse_response_into, K_KEEP_ALIVE,
+    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, K_KEEP_ALIVE, ChunkedDecoder, ResponseHead, parse_response_into,
 )
 from _fastpath.wheel cimport Timer, Wheel, monotonic_ns
 
@@ -106,12 +108,13 @@ cdef class UpstreamConnection(Timer):
             self._fail("truncated", "the connection closed in the head of the answer")
         elif state == SENT:
             self._fail("closed", "the connection closed before an answer")
-        elif state == BODY and self.kind == BODY_CLOSE and exception is None:
+        elif state == BODY and self.kind == BODY_CLOSE and self.peer_ended and exception is None:
             self._end_with_connection()
         elif state == BODY:
             self._fail("truncated", "the connection closed before the answer was complete")
 
     def eof_received(self):
+        self.peer_ended = True
         if self.state == IDLE:
             self.close()  # now, so that nobody takes it before it is lost
         return False
