@@ -13,7 +13,7 @@ class Edge:
     Args:
         loop, wheel: the worker's event loop and timers.
         on_request: called with each Exchange whose body is complete.
-        on_head: called with an Exchange whose body is still to come; answers True to receive it, or has responded. It must not
+        on_head: called with an Exchange whose body is still to come; answers True to receive it, or has answered whole. It must not
             keep the exchange.
         on_refusal: called with (status, reason, peer) for what is refused below the application (framing, bounds, time-outs);
             returns the fields and the body of the answer.

@@ -940,6 +940,7 @@ def test_over_tls_a_body_until_close_needs_the_peers_word(tmp_path: Path) -> Non
         else:
             with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as beneath:
                 beneath.shutdown(socket.SHUT_RDWR)
+            writer.transport.abort()
 
     async def main(world: World) -> list[str]:
         return (await world.ask(await world.connect())).names

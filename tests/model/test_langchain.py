@@ -1,6 +1,6 @@
 """LangChain's standard tests for chat models, through `langchain-openai` and the gateway, against a real model.
 
-They change the address and the key and nothing else.
+The address and the key change, and what the class below sets: greedy answers, bounded, with usage asked for.
 """
 
 from __future__ import annotations

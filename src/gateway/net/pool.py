@@ -151,7 +151,7 @@ class UpstreamPool:
             )
         place = _Waiting(self, waiter)
         self._waiting.append(place)
-        left_ms = (waiter.deadline_ns - now_ns()) // 1_000_000
+        left_ms = (waiter.deadline_ns - now_ns()) // 1_000_000 + 1  # rounded up: what expires has passed its deadline
         self.wheel.set(place.timer, max(1, min(self._connect_ms + 100, left_ms)))
         self._open_for_waiters()
 
@@ -175,7 +175,7 @@ class UpstreamPool:
             connection.close()
 
     def forget_the_dead(self) -> None:
-        """Takes those that wait no more from the front of the queue; where all wait equally long, they gather there."""
+        """Takes those that wait no more from the front of the queue, where each is after `connect_ms` at the latest."""
         while self._waiting and not self._waiting[0].live:
             self._waiting.popleft().take()
 
