@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.base.context import Compiled
-from gateway.base.errors import PROVIDER_BUSY, GatewayError
+from gateway.base.errors import CATALOGUE, PROVIDER_BUSY, GatewayError
 from gateway.base.snapshot import Key, Limits, Model, Target
 from tests.support.rig import PRICE, Rig, response_head
 
@@ -129,13 +129,14 @@ def test_models_are_listed_for_the_key(rig: Rig) -> None:
     assert rig.ask(path="/v1/models/spare", method="GET").status == 403
 
 
-@pytest.mark.parametrize("status", [400, 408, 413, 414, 417, 431, 501, 503, 505])
+@pytest.mark.parametrize("status", [400, 408, 413, 414, 417, 431, 500, 501, 503, 505])
 def test_what_never_became_a_request_is_counted_reported_and_answered(rig: Rig, status: int) -> None:
     fields, body = rig.pipeline.on_refusal(status, "the reason", "10.0.0.1:5")
     error = error_of(body)
     assert error["message"] == "The reason."
+    assert CATALOGUE[error["code"]].status == status
     assert fields.startswith(b"content-type: application/json\r\n") and fields.endswith(b"\r\n")
-    assert (b"retry-after: 1" in fields) == (status in (408, 503))
+    assert (b"retry-after: 1" in fields) == (status in (408, 500, 503))
     ((_, event, told),) = rig.keeper.events
     assert (event, told["status"], told["code"], told["peer"]) == (
         "request_refused",
