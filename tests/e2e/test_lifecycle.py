@@ -49,6 +49,7 @@ def time_of_first_answer_s(node: Gateway, script: str) -> float:
     return took_s
 
 
+@pytest.mark.nightly  # a bare time: it wants a machine at rest
 def test_the_first_request_is_answered_within_a_second_of_the_start(
     make_gateway: MakeGateway, upstream: ScriptedUpstream
 ) -> None:
