@@ -34,7 +34,6 @@ ELSEWHERE = {
     "internal_error": "tests/gateway/dataplane/test_pipeline.py: no request of a caller brings it about",
     "client_closed_request": "test_openai_client.py and test_records.py: nobody is there to read it",
     "provider_pool_exhausted": "tests/gateway/dataplane/test_pipeline.py: it takes 4,096 waiting requests",
-    "shutting_down": "nothing produces it: a worker that drains closes its connections",
 }
 """Codes that no exchange of this file can show, and where they are shown."""
 

@@ -198,9 +198,6 @@ OVERLOADED = _fault(
     "The worker holds as many requests or bytes as it is allowed. Retry after `retry-after` seconds.",
     retry=True,
 )
-SHUTTING_DOWN = _fault(
-    "shutting_down", 503, "server_error", _GATEWAY, "This worker is draining. Retry: another one answers.", retry=True
-)
 PROVIDER_BUSY = _fault(
     "provider_pool_exhausted",
     503,
