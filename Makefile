@@ -5,7 +5,9 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.stamp
 KERNELS := $(wildcard src/_fastpath/*.pyx)
-SOURCES := $(KERNELS) $(wildcard src/_fastpath/*.pxd) setup.py pyproject.toml
+TYPES   := $(wildcard src/_fastpath/*.pxd src/gateway/*/*.pxd src/gateway/*/*/*.pxd)
+# Python with a .pxd beside it is compiled too.
+SOURCES := $(KERNELS) $(TYPES) $(patsubst %.pxd,%.py,$(filter src/gateway/%,$(TYPES))) setup.py pyproject.toml
 
 # A lock lists the whole closure with the digest of each file: nothing is resolved, and nothing else gets in.
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
@@ -91,6 +93,7 @@ $(STAMP)-dev: requirements-dev.lock $(STAMP)-run
 
 $(STAMP)-kernels: $(SOURCES) | $(STAMP)-run
 	$(call section,native kernels (a minute))
+	@for built in $$(find src/gateway -name '*.so'); do [ -f "$${built%%.*}.pxd" ] || rm "$$built"; done
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
@@ -105,5 +108,6 @@ lock:  ## write the locks anew from pyproject.toml
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:  ## remove all that was built or installed here; state directories stay
-	rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info src/_fastpath/*.so
+	rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
+	find src -name '*.so' -delete

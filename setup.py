@@ -10,6 +10,7 @@ Environment switches, each off unless set to 1:
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -35,34 +36,40 @@ if SANITIZE:
     compile_args += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
     link_args += ["-fsanitize=address,undefined"]
 
-wanted = set(filter(None, os.environ.get("THROUGHWAY_KERNELS", "").split(",")))
-kernels = sorted(p for p in (ROOT / "src/_fastpath").glob("*.pyx") if not wanted or p.stem in wanted)
+SRC = ROOT / "src"
+COMMON = {"language_level": 3, "linetrace": COVERAGE, "auto_pickle": False, "autotestdict": False}
+KERNELS = {**COMMON, "boundscheck": DEBUG, "wraparound": False, "cdivision": True, "initializedcheck": False}
+# Python that is compiled with the types of the .pxd beside it means what it means uncompiled.
+TYPED_PYTHON = {**COMMON, "annotation_typing": False, "nonecheck": True, "always_allow_keywords": True}
 
-setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                f"_fastpath.{path.stem}",
-                [str(path.relative_to(ROOT))],
-                extra_compile_args=compile_args,
-                extra_link_args=link_args,
-                define_macros=[("CYTHON_TRACE", "1")] if COVERAGE else [],
-            )
-            for path in kernels
-        ],
+
+def extensions(paths: Iterable[Path], directives: dict[str, object]) -> list[Extension]:
+    """The modules that these sources become, but for those that THROUGHWAY_KERNELS leaves out."""
+    wanted = set(filter(None, os.environ.get("THROUGHWAY_KERNELS", "").split(",")))
+    modules = [
+        Extension(
+            ".".join(path.relative_to(SRC).with_suffix("").parts),
+            [str(path.relative_to(ROOT))],
+            extra_compile_args=compile_args,
+            extra_link_args=link_args,
+            define_macros=[("CYTHON_TRACE", "1")] if COVERAGE else [],
+        )
+        for path in sorted(paths)
+        if not wanted or path.stem in wanted
+    ]
+    return cythonize(
+        modules,
         include_path=["src"],
         build_dir=os.environ.get("THROUGHWAY_CYTHON_DIR", "build/cython"),
         annotate=switched_on("THROUGHWAY_ANNOTATE"),
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": DEBUG,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": False,
-            "linetrace": COVERAGE,
-            "auto_pickle": False,
-            "autotestdict": False,
-        },
-    ),
+        compiler_directives=directives,
+    )
+
+
+setup(
+    ext_modules=[
+        *extensions(SRC.glob("_fastpath/*.pyx"), KERNELS),
+        *extensions((path.with_suffix(".py") for path in SRC.glob("gateway/**/*.pxd")), TYPED_PYTHON),
+    ],
     options={"build_ext": {"parallel": os.cpu_count()}},
 )

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int64_t
 
 from _fastpath.shm cimport NodeMemory, Row, Share
@@ -51,6 +52,7 @@ cdef class Table:
     cdef bint _period_is_over(self, Row *row) noexcept nogil
     cdef void _note(self, Place *place, Row *row, int64_t epoch) noexcept nogil
 
+@cython.final
 cdef class Plan:
     cdef Table _table
     cdef int _count
@@ -59,6 +61,10 @@ cdef class Plan:
     cdef readonly int64_t retry_after_ms
     cdef readonly int64_t clock_ns
 
+    cpdef int admit(self, int64_t tokens, int64_t nano_usd) except -1
+    cpdef settle(self, int64_t reserved_tokens, int64_t tokens, int64_t reserved_nano_usd, int64_t nano_usd)
+    cpdef cancel(self, int64_t tokens, int64_t nano_usd)
+    cpdef bytes limit_fields(self)
     cpdef int admit_at(self, int64_t now_ns, int64_t tokens, int64_t nano_usd) except -1
     cdef int _admit_once(self, int64_t now_ns, int64_t tokens, int64_t nano_usd) noexcept nogil
     cdef int _place(self, int64_t now_ns) except -1

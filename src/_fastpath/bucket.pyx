@@ -495,7 +495,7 @@ cdef bint set_lock(int fd, short kind) noexcept nogil:
 
 @cython.final
 cdef class Plan:
-    def admit(self, int64_t tokens, int64_t nano_usd):
+    cpdef int admit(self, int64_t tokens, int64_t nano_usd) except -1:
         return self.admit_at(monotonic_ns(), tokens, nano_usd)
 
     cpdef int admit_at(self, int64_t now_ns, int64_t tokens, int64_t nano_usd) except -1:
@@ -534,7 +534,7 @@ cdef class Plan:
                 return 0
         return 1
 
-    def settle(self, int64_t reserved_tokens, int64_t tokens, int64_t reserved_nano_usd, int64_t nano_usd):
+    cpdef settle(self, int64_t reserved_tokens, int64_t tokens, int64_t reserved_nano_usd, int64_t nano_usd):
         cdef Lane *lane
         cdef int i
         for i in range(self._count):
@@ -545,7 +545,7 @@ cdef class Plan:
             adjust(&lane.tokens, &lane.scope.row.tokens_tat_ns, tokens - reserved_tokens)
             release(lane)
 
-    def cancel(self, int64_t tokens, int64_t nano_usd):
+    cpdef cancel(self, int64_t tokens, int64_t nano_usd):
         cdef Lane *lane
         cdef int i
         for i in range(self._count):
@@ -573,7 +573,7 @@ cdef class Plan:
             tighten(tightest, &self._lanes[i].tokens, ahead_of(&self._lanes[i], False, now_ns))
         return tightest[0], tightest[1], tightest[2]
 
-    def limit_fields(self):
+    cpdef bytes limit_fields(self):
         cdef int64_t requests[3]
         cdef int64_t tokens[3]
         cdef int64_t now_ns = monotonic_ns()

@@ -21,6 +21,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memcpy
+from posix.strings cimport strncasecmp
 
 from _fastpath.http1 cimport (
     ChunkedDecoder, RequestHead, Span, K_API_KEY, K_AUTHORIZATION, K_CONTENT_ENCODING, K_CONTENT_TYPE, K_TRACEPARENT,
@@ -127,6 +128,18 @@ cdef bytes _chunk(bytes head, bytes data, bint last):
     if last:
         _put(at, b"0\r\n\r\n", 5)
     return result
+
+
+cdef bytes _bearer(RequestHead head):
+    """The token of `authorization: Bearer TOKEN`, b"" for any other scheme."""
+    cdef Span* span = &head.values[head.known[<int>K_AUTHORIZATION]]
+    cdef const char* value = PyBytes_AS_STRING(head.buf) + span.start
+    cdef Py_ssize_t size = span.size, at = 7    # a field's value has no white space around it
+    if size < 8 or strncasecmp(value, b"bearer ", 7) != 0:
+        return _NO_BYTES
+    while at < size and (value[at] == c" " or value[at] == c"\t"):
+        at += 1
+    return PyBytes_FromStringAndSize(value + at, size - at)
 
 
 cdef class Edge:
@@ -238,11 +251,8 @@ cdef class Exchange:
         if self.connection is None:
             return None
         head = self.connection.head
-        value = head.known_value(K_AUTHORIZATION)
-        if value is not None:
-            if value[:7].lower() != b"bearer ":
-                return b""
-            found = value[7:].strip()
+        if head.known[<int>K_AUTHORIZATION] >= 0:
+            found = _bearer(head)
         for which in (K_X_API_KEY, K_API_KEY, K_X_GOOG_API_KEY):
             if head.known[<int>which] >= 0:
                 value = head.known_value(<int>which)

@@ -1,5 +1,54 @@
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
+cdef extern from * nogil:
+    """
+    #ifndef TW_SKIP_PLAIN
+    #define TW_SKIP_PLAIN
+    #include <stdint.h>
+    #include <string.h>
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #endif
+
+    static inline int is_plain(uint8_t byte) {
+        return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\\\';
+    }
+
+    /* The first byte of a string that is not plain ASCII: a quote, a backslash, a control byte or a part of UTF-8. */
+    static inline Py_ssize_t skip_plain(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) {
+    #if defined(__SSE2__)
+        const __m128i space = _mm_set1_epi8(0x20), quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\\\');
+        while (end - at >= 16) {
+            __m128i block = _mm_loadu_si128((const __m128i*)(data + at));
+            /* compared with their signs, bytes from 0x80 on are less than a space, too */
+            __m128i special = _mm_or_si128(_mm_cmplt_epi8(block, space),
+                _mm_or_si128(_mm_cmpeq_epi8(block, quote), _mm_cmpeq_epi8(block, backslash)));
+            int mask = _mm_movemask_epi8(special);
+            if (mask)
+                return at + __builtin_ctz((unsigned)mask);
+            at += 16;
+        }
+    #else
+        const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+        while (end - at >= 8) {  /* the zero-byte test of "Hacker's Delight", section 6-1 */
+            uint64_t word, quote, backslash;
+            memcpy(&word, data + at, 8);
+            quote = word ^ (ones * '"');
+            backslash = word ^ (ones * '\\\\');
+            if ((word | (word - ones * 0x20) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & highs)
+                break;
+            at += 8;
+        }
+    #endif
+        while (at < end && is_plain(data[at]))
+            at++;
+        return at;
+    }
+    #endif
+    """
+    # The first byte of a string that is not plain ASCII: a quote, a backslash, a control byte or a part of UTF-8.
+    Py_ssize_t skip_plain(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) noexcept
+
 cdef enum:
     MAX_MEMBERS = 1000      # of the top-level object
     MAX_DEPTH = 1024        # the largest `max_depth`
@@ -34,3 +83,10 @@ cpdef tuple last_usage(bytes tail)
 # Resolves the escapes of the `size` bytes between a string's quotes into `out`, which must hold as many bytes; lone
 # surrogates become three bytes that are no UTF-8. Returns the size of the result, -1 where an escape is malformed.
 cdef Py_ssize_t unescape(const uint8_t* text, Py_ssize_t size, uint8_t* out) noexcept nogil
+
+# For kernels that read the members themselves: `begin_scan`, then `read_body`, which returns -1 at a fault that `refuse`
+# raises; afterwards `free(state.resolved_base)`.
+cdef void begin_scan(Scan* state, bytes body, int max_depth) noexcept
+cdef Py_ssize_t read_body(Scan* state) noexcept nogil
+cdef refuse(Scan* state)
+cdef Member* member_named(Scan* state, const char* key) noexcept nogil    # NULL where there is none

@@ -19,53 +19,12 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memset, strlen
 
 import os
 
 cdef extern from *:
     """
-    #include <stdint.h>
-    #include <string.h>
-    #if defined(__SSE2__)
-    #include <emmintrin.h>
-    #endif
-
-    static inline int is_plain(uint8_t byte) {
-        return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\\\';
-    }
-
-    /* The first byte of a string that is not plain ASCII: a quote, a backslash, a control byte or a part of UTF-8. */
-    static inline Py_ssize_t skip_plain(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) {
-    #if defined(__SSE2__)
-        const __m128i space = _mm_set1_epi8(0x20), quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\\\');
-        while (end - at >= 16) {
-            __m128i block = _mm_loadu_si128((const __m128i*)(data + at));
-            /* compared with their signs, bytes from 0x80 on are less than a space, too */
-            __m128i special = _mm_or_si128(_mm_cmplt_epi8(block, space),
-                _mm_or_si128(_mm_cmpeq_epi8(block, quote), _mm_cmpeq_epi8(block, backslash)));
-            int mask = _mm_movemask_epi8(special);
-            if (mask)
-                return at + __builtin_ctz((unsigned)mask);
-            at += 16;
-        }
-    #else
-        const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-        while (end - at >= 8) {  /* the zero-byte test of "Hacker's Delight", section 6-1 */
-            uint64_t word, quote, backslash;
-            memcpy(&word, data + at, 8);
-            quote = word ^ (ones * '"');
-            backslash = word ^ (ones * '\\\\');
-            if ((word | (word - ones * 0x20) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & highs)
-                break;
-            at += 8;
-        }
-    #endif
-        while (at < end && is_plain(data[at]))
-            at++;
-        return at;
-    }
-
     static inline uint64_t fold_product(uint64_t a, uint64_t b) {
         __extension__ unsigned __int128 product = (unsigned __int128)a * b;
         return (uint64_t)product ^ (uint64_t)(product >> 64);
@@ -75,7 +34,6 @@ cdef extern from *:
     PyObject* PyTuple_GET_ITEM(tuple items, Py_ssize_t index)
     void PyTuple_SET_ITEM(tuple items, Py_ssize_t index, PyObject* item)    # takes the reference over
     PyObject* PyLong_FromSsize_t(Py_ssize_t value) except NULL
-    Py_ssize_t skip_plain(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) noexcept nogil
     uint64_t fold_product(uint64_t a, uint64_t b) noexcept nogil
 
 
@@ -479,7 +437,7 @@ cdef Py_ssize_t read_body(Scan* state) noexcept nogil:
     return at if at == end else misplaced(state, at)
 
 
-cdef inline void begin_scan(Scan* state, bytes body, int max_depth) noexcept:
+cdef void begin_scan(Scan* state, bytes body, int max_depth) noexcept:
     """The arrays of `state` are left as they are: what is read of them was written before."""
     state.data = <const uint8_t*>PyBytes_AS_STRING(body)
     state.end = PyBytes_GET_SIZE(body)
@@ -500,6 +458,12 @@ cdef refuse(Scan* state):
         member = &state.members[state.count]
         key = PyBytes_FromStringAndSize(<const char*>member.key, member.key_size).decode("utf-8", "replace")
     raise ScanError(FAULT_NAMES[state.fault], state.fault_at, key)
+
+
+cdef Member* member_named(Scan* state, const char* key) noexcept nogil:
+    cdef Py_ssize_t size = strlen(key)
+    cdef int number = state.slots[slot_of(state, <const uint8_t*>key, size, digest_of(<const uint8_t*>key, size))]
+    return &state.members[number - 1] if number else NULL
 
 
 cdef inline int put_span(tuple spans, Py_ssize_t index, Py_ssize_t start, Py_ssize_t end) except -1:

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from _fastpath.shm cimport NodeMemory, peek, poke
@@ -34,22 +35,27 @@ cdef class Registry:
     cdef Record *_overflow_of(self, int kind, str name, tuple bounds) except NULL
     cdef Record *_append(self, int kind, bytes key, tuple bounds) except NULL
 
+@cython.final
 cdef class Cell:
     cdef int64_t *_at
     cdef int64_t _own          # counts where no registry does
     cdef bint _monotone
     cdef NodeMemory _memory
+    cpdef add(self, int64_t amount=*)
     cdef inline void inc(self, int64_t n) noexcept:
         poke(self._at, peek(self._at) + n)
     cdef inline void put(self, int64_t value) noexcept:
         poke(self._at, value)
 
+@cython.final
 cdef class Histogram:
     cdef int64_t *_bounds
     cdef int64_t *_counts      # the sum stands behind them
     cdef int _bounds_count
     cdef int64_t _own[2]
     cdef NodeMemory _memory
+    cpdef observe(self, int64_t value)
+    cpdef observe_n(self, int64_t value, int64_t n)
     cdef inline void record(self, int64_t value, int64_t n) noexcept:
         cdef int i
         cdef int bucket = 0

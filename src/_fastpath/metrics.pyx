@@ -227,7 +227,7 @@ cdef class Cell:
     def __cinit__(self):
         self._at = &self._own
 
-    def add(self, int64_t amount=1):
+    cpdef add(self, int64_t amount=1):
         if self._monotone and amount < 0:
             raise ValueError("a counter never falls")
         self.inc(amount)
@@ -247,10 +247,10 @@ cdef class Histogram:
     def __cinit__(self):
         self._counts = self._own
 
-    def observe(self, int64_t value):
+    cpdef observe(self, int64_t value):
         self.record(value, 1)
 
-    def observe_n(self, int64_t value, int64_t n):
+    cpdef observe_n(self, int64_t value, int64_t n):
         if n < 0:
             raise ValueError("a count never falls")
         self.record(value, n)

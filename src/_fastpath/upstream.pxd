@@ -1,8 +1,10 @@
+cimport cython
 from libc.stdint cimport int64_t
 
 from _fastpath.http1 cimport ChunkedDecoder, ResponseHead
 from _fastpath.wheel cimport Timer, Wheel
 
+@cython.final
 cdef class UpstreamConnection(Timer):
     cdef Wheel wheel
     cdef object pool                           # told of `released(connection)` and `lost(connection)`
@@ -24,6 +26,9 @@ cdef class UpstreamConnection(Timer):
     cdef readonly int64_t sent_ns              # when the request under way was written
     cdef readonly int64_t first_byte_ns        # when the first byte of its response came; 0 before
     cdef readonly int64_t last_byte_ns
+    cpdef bint is_stale(self) except -1
+    cpdef rest(self, int64_t idle_ms)
+    cpdef send(self, parts, sink, str method, int64_t first_byte_ms, int64_t gap_ms, int64_t total_deadline_ns)
     cdef _received(self, bytes data)
     cdef _read_head(self, bytes data)
     cdef _read_body(self, bytes data, Py_ssize_t start)

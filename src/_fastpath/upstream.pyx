@@ -149,7 +149,7 @@ cdef class UpstreamConnection(Timer):
 
     # -- requests
 
-    def is_stale(self):
+    cpdef bint is_stale(self) except -1:
         """Whether the peer has closed this idle connection, as far as the kernel knows. A system call, after a second of rest only."""
         cdef char byte
         cdef ssize_t got
@@ -162,7 +162,7 @@ cdef class UpstreamConnection(Timer):
         # 0: closed. 1: bytes that nobody asked for (over TLS a session ticket: then a fresh connection is only dearer).
         return not (got < 0 and errno == EAGAIN)
 
-    def send(self, parts, sink, str method, int64_t first_byte_ms, int64_t gap_ms, int64_t total_deadline_ns):
+    cpdef send(self, parts, sink, str method, int64_t first_byte_ms, int64_t gap_ms, int64_t total_deadline_ns):
         """Writes a request on this idle connection.
 
         Args:
@@ -190,7 +190,7 @@ cdef class UpstreamConnection(Timer):
         else:
             self.transport.writelines(parts)
 
-    def rest(self, int64_t idle_ms):
+    cpdef rest(self, int64_t idle_ms):
         """Closes this idle connection if nothing is sent on it for so long."""
         self.wheel.arm(self, monotonic_ns() + idle_ms * NS_PER_MS)
 

@@ -1,6 +1,8 @@
 from libc.stdint cimport int64_t
 
 cdef int64_t monotonic_ns() noexcept nogil
+cpdef int64_t now_ns() noexcept
+cpdef int64_t unix_ms() noexcept
 
 cdef class Timer:
     """A deadline in a wheel. Subclass it natively and override `expire`, or make one with a Python callback."""

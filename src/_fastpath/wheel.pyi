@@ -38,3 +38,6 @@ class Wheel:
 
 def now_ns() -> int:
     """CLOCK_MONOTONIC."""
+
+def unix_ms() -> int:
+    """CLOCK_REALTIME."""

@@ -8,7 +8,7 @@ Rules:
 """
 
 cimport cython
-from posix.time cimport clock_gettime, timespec, CLOCK_MONOTONIC
+from posix.time cimport clock_gettime, timespec, CLOCK_MONOTONIC, CLOCK_REALTIME
 from libc.stdint cimport int64_t
 
 import asyncio
@@ -20,8 +20,14 @@ cdef int64_t monotonic_ns() noexcept nogil:
     return <int64_t>at.tv_sec * 1_000_000_000 + at.tv_nsec
 
 
-def now_ns():
+cpdef int64_t now_ns() noexcept:
     return monotonic_ns()
+
+
+cpdef int64_t unix_ms() noexcept:
+    cdef timespec at
+    clock_gettime(CLOCK_REALTIME, &at)
+    return <int64_t>at.tv_sec * 1_000 + at.tv_nsec // 1_000_000
 
 
 cdef class Timer:

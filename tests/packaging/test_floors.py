@@ -56,3 +56,26 @@ def kernels_of(folder: str) -> set[str]:
 
 def test_the_supervisor_uses_the_shared_memory_alone() -> None:
     assert kernels_of("supervisor") <= {"shm"}
+
+
+TYPED = sorted((SRC / "gateway").rglob("*.pxd"))
+
+
+def cimported(path: Path) -> set[str]:
+    """The modules that a .pxd takes types from, as dotted names."""
+    found: set[str] = set()
+    for match in re.finditer(r"^from\s+([.\w]+)\s+cimport\s+(.+)$", path.read_text(), re.MULTILINE):
+        names = [name.strip() for name in match[2].split(",")]
+        found |= {f"{match[1]}.{name}" for name in names} | {match[1]}
+    return found
+
+
+@pytest.mark.parametrize("path", TYPED, ids=lambda path: path.stem)
+def test_types_of_compiled_python_come_from_what_it_may_import(path: Path) -> None:
+    """The floors are kept by import-linter, which reads the .py: the .pxd beside it takes from nowhere else."""
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(path.with_suffix(".py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imported |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    ours = {name for name in cimported(path) if name.startswith("gateway.")}
+    assert {name for name in ours if name.count(".") > 1 and name.split(".")[-1].islower()} <= imported

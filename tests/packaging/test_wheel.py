@@ -19,6 +19,7 @@ from gateway import __version__
 ROOT = Path(__file__).parents[2]
 TREE = ("src", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 KERNELS = sorted(path.stem for path in (ROOT / "src/_fastpath").glob("*.pyx"))
+COMPILED = sorted(str(path.relative_to(ROOT / "src").with_suffix("")) for path in (ROOT / "src/gateway").rglob("*.pxd"))
 # The build is judged, not the speed of what it makes: without optimisation it takes a third of the time.
 ENVIRONMENT = {**os.environ, "THROUGHWAY_DEBUG": "1", "PYTHONPATH": ""}
 
@@ -74,6 +75,8 @@ def test_the_wheel_holds_each_kernel_with_its_types_and_no_source_in_c(names: se
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     for kernel in KERNELS:
         assert {f"_fastpath/{kernel}{suffix}", f"_fastpath/{kernel}.pyi"} <= names
+    for typed in COMPILED:
+        assert f"{typed}{suffix}" in names
     assert not [name for name in names if name.endswith((".c", ".pyx", ".html"))]
     assert {"_fastpath/py.typed", "gateway/py.typed"} <= names
 

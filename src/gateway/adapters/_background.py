@@ -1,14 +1,14 @@
 """A bounded queue with one thread behind it: how the request path hands work to slow file descriptors.
 
-Theory. `put` costs the caller one lock and one list append. The thread sleeps until a list that was empty is no
+Theory. `put` costs the caller a list append. The thread sleeps until a list that was empty is no
 longer, lets items gather for INTERVAL_S, takes the whole list and gives it to its drain; the event loop never waits for
 a disk. Items come as bytes that are ready to be written: a thread that runs Python takes the GIL from the loop, and each
 hand-over of the GIL costs both of them more than encoding an item does.
 
 Rules:
 - The queue is bounded by weight; past it `put` refuses and counts. It never blocks and never raises.
-- Re-entrant: a signal handler may `put` while the thread it interrupted is inside `put`. Hence an RLock, and a
-  SimpleQueue (documented as re-entrant) to wake the thread; at worst one wake-up is spurious.
+- Re-entrant: a signal handler may `put` while the thread it interrupted is inside `put`. Hence a Gatherer, whose calls are
+  atomic, and a SimpleQueue (documented as re-entrant) to wake the thread; at worst one wake-up is spurious.
 - The thread starts with the first item, in the process that puts it. A child made by fork inherits neither thread nor
   items: they are the parent's, and it will write them.
 - Each writer has a thread of its own, so that a log reader that has stopped reading cannot hold up usage records.
@@ -20,11 +20,14 @@ import os
 import queue
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
+
+from _fastpath.gather import Gatherer
 
 T = TypeVar("T")
 
-INTERVAL_S = 0.05
+INTERVAL_S = 0.2
 """How long items gather before they are drained."""
 
 
@@ -56,34 +59,27 @@ class BackgroundWriter(Generic[T]):
     def __init__(self, name: str, drain: Drain[T], max_weight: int) -> None:
         self._name = name
         self._drain = drain
-        self._max_weight = max_weight
-        self.refused = 0
-        """Items that `put` has turned away since the start."""
+        self._gathered = Gatherer(max_weight, self._awaken)
+        self.put: Callable[..., bool] = self._gathered.put
+        """put(item, weight=1) queues an item. False: the queue is full, or closed."""
         self._reset()
         _LIVE.add(self)
 
+    @property
+    def refused(self) -> int:
+        """Items that `put` has turned away since the start."""
+        return self._gathered.refused
+
+    @property
+    def waiting(self) -> int:
+        """The weight of the items that wait."""
+        return self._gathered.weight
+
     def _reset(self) -> None:
         self._lock = threading.RLock()
-        self._items: list[T] = []
-        self._weight = 0
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-
-    def put(self, item: T, weight: int = 1) -> bool:
-        """Queues an item. False: the queue is full, or closed."""
-        with self._lock:
-            total = self._weight + weight
-            if total > self._max_weight:
-                self.refused += 1
-                return False
-            self._weight = total
-            items = self._items
-            first = not items
-            items.append(item)
-        if first:
-            self._awaken()
-        return True
 
     def _awaken(self) -> None:
         if self._thread is None:
@@ -96,21 +92,15 @@ class BackgroundWriter(Generic[T]):
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
-    def _take(self) -> list[T]:
-        with self._lock:
-            items, self._items = self._items, []
-            self._weight = 0
-        return items
-
     def _run(self) -> None:
         pause: float | None = None
         while not self._stopping.is_set():
             if self._woken(pause):
                 self._stopping.wait(INTERVAL_S)
-            if items := self._take():
+            if items := self._gathered.take():
                 self._drain.write(items, self._stopping)
             pause = self._drain.rest()
-        if items := self._take():
+        if items := self._gathered.take():
             self._drain.write(items, self._stopping)
         self._drain.close()
 
@@ -124,7 +114,7 @@ class BackgroundWriter(Generic[T]):
     def close(self, timeout: float) -> bool:
         """Refuses new items, drains what waits and ends the thread. False if `timeout` seconds did not suffice."""
         with self._lock:
-            self._max_weight = -1  # `put` need not ask whether it is closed
+            self._gathered.close()
             self._stopping.set()
             thread = self._thread
         if thread is None:
@@ -134,6 +124,7 @@ class BackgroundWriter(Generic[T]):
         return not thread.is_alive()
 
     def after_fork_in_child(self) -> None:
+        self._gathered.take()
         self._reset()
         self._drain.forget()
 

@@ -106,6 +106,11 @@ class LogWriter:
         self._put(line, len(line))
 
     @property
+    def queued_bytes(self) -> int:
+        """Of lines that wait for the thread."""
+        return self._writer.waiting
+
+    @property
     def dropped(self) -> int:
         """Lines that nobody will see: the queue was full, or the stream refused them."""
         return self._writer.refused + self._lines.lost

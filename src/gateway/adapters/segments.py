@@ -57,7 +57,7 @@ class Encoded(NamedTuple):
 
 
 def encode(lines: list[bytes]) -> Encoded:
-    """Records (`gateway.base.usage.encode`) as frames, in order. One that is too long costs no other its place."""
+    """Records (JSON objects, one a line) as frames, in order. One that is too long costs no other its place."""
     frames: list[Frame] = []
     refused = 0
     waiting = [lines[at : at + FRAME_RECORDS] for at in range(0, len(lines), FRAME_RECORDS)]

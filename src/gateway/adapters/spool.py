@@ -1,7 +1,7 @@
 """The spool: usage records leave the request path here and wait on disk for the shipper.
 
 Durability, in the order of what can go wrong:
-- The process is killed: what was written is in the page cache and survives; at most the records of the last 50 ms are
+- The process is killed: what was written is in the page cache and survives; at most the records of the last 200 ms are
   lost.
 - The machine loses power: segments are synced when they are sealed, a second after their first record, not with each
   batch. At most that second is lost, and a torn frame is recognised.
@@ -57,7 +57,7 @@ class Spool:
         self._put = self._writer.put
 
     def append(self, record: bytes) -> None:
-        """Takes a record (`gateway.base.usage.encode`). Never blocks and never raises."""
+        """Takes a `UsageRecord` as a JSON object on one line. Never blocks and never raises."""
         if not self._put(record):
             self._on_dropped(1)
 

@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
 from _fastpath.bucket import Plan
+from _fastpath.chat import Reading
 from _fastpath.http1 import ResponseHead
 from _fastpath.metrics import Cell, Histogram
 from _fastpath.upstream import UpstreamConnection
+from _fastpath.usage import Rates, Usage
 from gateway.base.ports import Exchange
-from gateway.base.snapshot import Key, Model, Price, Provider, Target
-from gateway.base.usage import Usage
+from gateway.base.snapshot import Key, Model, Provider, Target
+from gateway.base.usage import rates_of
 
+NEVER_S = 1 << 62
+"""A Unix second that does not come."""
 _UNSAFE = re.compile(r"[^\t\x20-\x7e]")
-
-
-class Reading(msgspec.Struct):
-    """What governs a request, read once from its body by its dialect. Offsets are of the body's bytes."""
-
-    model: str
-    model_start: int
-    """Of the value of `model`, with its quotes."""
-    model_end: int
-    close: int
-    """Of the body's closing brace."""
-    stream: bool = False
-    include_usage: bool = False
-    """The caller asked for a usage chunk itself."""
-    options_start: int = -1
-    """Of the value of `stream_options`; -1 where it is absent."""
-    options_end: int = -1
-    texts: list[str] = []
-    """What is counted as the prompt."""
-    fixed_tokens: int = 0
-    """Prompt tokens that are not text: framing, images."""
-    max_output_tokens: int | None = None
-    choices: int = 1
-    """Answers that will be paid for: `n`, or `best_of` where it is larger."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -93,10 +72,15 @@ def field(name: str, value: str) -> bytes:
     return f"{name}: {_UNSAFE.sub('?', value)}\r\n".encode()
 
 
+def record_part(**fields: str) -> bytes:
+    """Fields of a usage record that many requests share, as the part of a JSON object that begins with a comma."""
+    return b"," + msgspec.json.encode(fields)[1:-1]
+
+
 class TargetEntry:
     """A target, ready to be called."""
 
-    __slots__ = ("fields", "heads", "metrics", "model_json", "pool", "price", "provider", "target")
+    __slots__ = ("fields", "heads", "metrics", "model_json", "pool", "provider", "rates", "target")
 
     def __init__(self, target: Target, provider: Provider, pool: ProviderPool, heads: dict[str, bytes]) -> None:
         self.target = target
@@ -107,7 +91,8 @@ class TargetEntry:
         self.heads = heads
         """By the endpoint's name: the request's head up to what changes with each request."""
         self.model_json = msgspec.json.encode(target.model)
-        self.price = target.price
+        self.rates = rates_of(target.price) if target.price is not None else None
+        """None where nobody knows what it costs."""
         self.metrics: dict[tuple[str, str], RouteMetrics] = {}
         """By endpoint and public model: at most a few."""
 
@@ -115,37 +100,51 @@ class TargetEntry:
 class ModelEntry:
     """A model by its public name."""
 
-    __slots__ = ("fallbacks", "model", "price", "schedule", "targets", "turn")
+    __slots__ = ("encoding", "fallbacks", "max_output_tokens", "model", "rates", "schedule", "targets", "turn")
 
     def __init__(self, model: Model, targets: list[TargetEntry]) -> None:
         self.model = model
+        self.encoding = model.encoding
+        self.max_output_tokens = model.max_output_tokens
         self.targets = targets
         self.fallbacks: list[ModelEntry] = []
         self.schedule: list[TargetEntry] = []
         """Targets in the order of smooth weighted round robin, one whole turn."""
         self.turn = 0
-        self.price = _dearest([t.price for t in targets if t.price is not None])
+        self.rates = _dearest([t.rates for t in targets if t.rates is not None])
         """What a reservation is priced with: of each kind the dearest of the targets."""
 
 
-def _dearest(prices: list[Price]) -> Price | None:
-    if not prices:
+def _dearest(rates: list[Rates]) -> Rates | None:
+    if not rates:
         return None
-    return Price(
-        input=max(p.input for p in prices),
-        output=max(p.output for p in prices),
-        request_nano_usd=max(p.request_nano_usd for p in prices),
+    return Rates(
+        max(r.input for r in rates),
+        max(r.output for r in rates),
+        request_nano_usd=max(r.request_nano_usd for r in rates),
     )
 
 
 class KeyEntry:
     """A caller's key, with its limits compiled."""
 
-    __slots__ = ("allowed", "budget_ends_s", "key", "plan", "scope_names", "team", "tokens_per_minute")
+    __slots__ = (
+        "allowed",
+        "budget_ends_s",
+        "expires_at_s",
+        "key",
+        "plan",
+        "record",
+        "scope_names",
+        "team",
+        "tokens_per_minute",
+    )
 
     def __init__(self, key: Key) -> None:
         self.key = key
         self.team = key.team or ""
+        self.expires_at_s = key.expires_at_s if key.expires_at_s is not None else NEVER_S
+        self.record = record_part(key_id=key.id, team=self.team)
         self.allowed: dict[str, bool] = {}
         """Of each model's name; made with the snapshot, so bounded by its models."""
         self.plan: Plan | None = None
@@ -160,12 +159,13 @@ class KeyEntry:
 class Compiled:
     """A snapshot as the data plane uses it. Immutable but for the marks of round robin."""
 
-    __slots__ = ("fields", "key_by_hmac", "keys_seen", "models", "version")
+    __slots__ = ("fields", "key_by_hmac", "keys_seen", "models", "record", "version")
 
     def __init__(self, version: str) -> None:
         self.version = version
         self.fields = field("x-throughway-config-version", version)
         """Header lines of each answer under this snapshot."""
+        self.record = record_part(config_version=version)
         self.models: dict[str, ModelEntry] = {}
         self.key_by_hmac: dict[str, KeyEntry] = {}
         self.keys_seen: dict[bytes, KeyEntry] = {}
@@ -183,6 +183,7 @@ class RouteMetrics:
         "inter_token_us",
         "output_tokens",
         "provider_us",
+        "record",
         "requests",
     )
 
@@ -194,63 +195,105 @@ class RouteMetrics:
     provider_us: Histogram
     first_token_us: Histogram
     inter_token_us: Histogram
+    record: bytes
+    """What the usage records of this route share."""
 
 
 _NO_TARGETS: frozenset[TargetEntry] = frozenset()
 
 
-@dataclass(slots=True, eq=False)
 class Context:
-    """Everything that is known of one request while it lives. No Struct: its fields are set more often than it is made."""
+    """Everything that is known of one request while it lives."""
 
-    exchange: Exchange
-    compiled: Compiled
-    """The snapshot that this request pins."""
-    id: str
-    received_ns: int
-    endpoint: Endpoint | None = None
-    key: KeyEntry | None = None
-    reading: Reading | None = None
-    model: ModelEntry | None = None
-    """The model asked for."""
-    target: TargetEntry | None = None
-    """Of the attempt under way."""
-    excluded: frozenset[TargetEntry] = _NO_TARGETS
-    """Targets that have failed this request."""
-    attempts: int = 0
-    deadline_ns: int = 0
+    __slots__ = (
+        "accounted",
+        "attempts",
+        "code",
+        "compiled",
+        "connection",
+        "cost_nano_usd",
+        "deadline_ns",
+        "endpoint",
+        "error",
+        "exchange",
+        "excluded",
+        "finish_reason",
+        "first_token_ns",
+        "hide_usage",
+        "id",
+        "key",
+        "last_token_ns",
+        "limit_fields",
+        "metrics",
+        "model",
+        "plan",
+        "prompt_tokens",
+        "provider_ns",
+        "reading",
+        "received_ns",
+        "reserved_nano_usd",
+        "reserved_tokens",
+        "sent_ns",
+        "status",
+        "tags",
+        "target",
+        "trace_id",
+        "unpriced",
+        "usage",
+        "waiter",
+    )
 
-    plan: Plan | None = None
-    """The limits that were debited; None where nothing is to be settled."""
-    reserved_tokens: int = 0
-    reserved_nano_usd: int = 0
-    prompt_tokens: int = 0
-    limit_fields: bytes = b""
-    """Header lines that tell what is left of the limits."""
+    def __init__(
+        self, exchange: Exchange, compiled: Compiled, name: str, received_ns: int, endpoint: Endpoint | None = None
+    ) -> None:
+        self.exchange = exchange
+        self.compiled = compiled
+        """The snapshot that this request pins."""
+        self.id = name
+        self.received_ns = received_ns
+        self.endpoint = endpoint
+        self.key: KeyEntry | None = None
+        self.reading: Reading | None = None
+        self.model: ModelEntry | None = None
+        """The model asked for."""
+        self.target: TargetEntry | None = None
+        """Of the attempt under way."""
+        self.excluded = _NO_TARGETS
+        """Targets that have failed this request."""
+        self.attempts = 0
+        self.deadline_ns = 0
 
-    hide_usage: bool = False
-    """The usage chunk was asked for by us."""
-    waiter: PoolWaiter | None = None
-    """While a connection is awaited."""
-    connection: UpstreamConnection | None = None
-    """While an attempt is under way."""
-    sent_ns: int = 0
-    """When the attempt under way was begun; 0 once its provider is done."""
-    provider_ns: int = 0
-    """Time spent with providers, all attempts."""
-    first_token_ns: int = 0
-    last_token_ns: int = 0
-    metrics: RouteMetrics | None = None
-    """Of the target."""
+        self.plan: Plan | None = None
+        """The limits that were debited; None where nothing is to be settled."""
+        self.reserved_tokens = 0
+        self.reserved_nano_usd = 0
+        self.prompt_tokens = 0
+        self.limit_fields = b""
+        """Header lines that tell what is left of the limits."""
 
-    usage: Usage | None = None
-    cost_nano_usd: int = 0
-    unpriced: bool = False
-    finish_reason: str = ""
-    status: int = 0
-    code: str = ""
-    """Of the error catalogue; "" while all is well."""
-    error: str = ""
-    trace_id: str = ""
-    tags: str = ""
-    accounted: bool = False
+        self.hide_usage = False
+        """The usage chunk was asked for by us."""
+        self.waiter: PoolWaiter | None = None
+        """While a connection is awaited."""
+        self.connection: UpstreamConnection | None = None
+        """While an attempt is under way."""
+        self.sent_ns = 0
+        """When the attempt under way was begun; 0 once its provider is done."""
+        self.provider_ns = 0
+        """Time spent with providers, all attempts."""
+        self.first_token_ns = 0
+        self.last_token_ns = 0
+        self.metrics: RouteMetrics | None = None
+        """Of the target."""
+
+        self.usage: Usage | None = None
+        self.cost_nano_usd = 0
+        self.unpriced = False
+        self.finish_reason = ""
+        self.status = 0
+        self.code = ""
+        """Of the error catalogue; "" while all is well."""
+        self.error = ""
+        self.trace_id = ""
+        self.tags = ""
+        self.accounted = False

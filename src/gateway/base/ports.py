@@ -137,4 +137,4 @@ class RecordSpool(Protocol):
     """Takes usage records on the request path. Never blocks and never raises: what cannot be kept is counted."""
 
     def append(self, record: bytes) -> None:
-        """Takes a record as `gateway.base.usage.encode` made it."""
+        """Takes a `UsageRecord` as one JSON object on one line."""

@@ -4,21 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from _fastpath.usage import Rates
 from gateway.base.snapshot import Price
-
-
-class Usage(msgspec.Struct):
-    """Tokens of one call. `input` and `output` are totals; the other counts are parts of them."""
-
-    input: int = 0
-    output: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    reasoning: int = 0
-    input_audio: int = 0
-    output_audio: int = 0
-    estimated: bool = False
-    """Counted by us because the provider told nothing."""
 
 
 class UsageRecord(msgspec.Struct, omit_defaults=True):
@@ -59,29 +46,18 @@ class UsageRecord(msgspec.Struct, omit_defaults=True):
     tags: str = ""
 
 
-_encoder = msgspec.json.Encoder()
+def rates_of(price: Price) -> Rates:
+    """A price, ready to be multiplied."""
 
+    def own(value: int | None) -> int:
+        return -1 if value is None else value
 
-def encode(record: UsageRecord) -> bytes:
-    """A record as one JSON object on one line, for the spool and the log alike."""
-    return _encoder.encode(record)
-
-
-_MILLION = 1_000_000
-
-
-def cost_nano_usd(price: Price, usage: Usage) -> int:
-    """The price of a call, rounded up to the nano-dollar.
-
-    Parts with a price of their own (cached, cache-written, audio) are taken out of the totals before those are priced.
-    """
-    total = price.input * usage.input + price.output * usage.output
-    if usage.cache_read and price.cache_read is not None:
-        total += (price.cache_read - price.input) * usage.cache_read
-    if usage.cache_write and price.cache_write is not None:
-        total += (price.cache_write - price.input) * usage.cache_write
-    if usage.input_audio and price.input_audio is not None:
-        total += (price.input_audio - price.input) * usage.input_audio
-    if usage.output_audio and price.output_audio is not None:
-        total += (price.output_audio - price.output) * usage.output_audio
-    return price.request_nano_usd - (-total // _MILLION)
+    return Rates(
+        price.input,
+        price.output,
+        cache_read=own(price.cache_read),
+        cache_write=own(price.cache_write),
+        input_audio=own(price.input_audio),
+        output_audio=own(price.output_audio),
+        request_nano_usd=price.request_nano_usd,
+    )

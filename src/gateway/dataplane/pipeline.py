@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
-from itertools import count
 from urllib.parse import unquote
 
 from _fastpath.wheel import now_ns
+from _fastpath.writer import Ids
 from gateway.base.context import Compiled, Context, Endpoint
 from gateway.base.errors import (
     BAD_REQUEST,
@@ -32,6 +32,7 @@ from gateway.base.errors import (
     UNSUPPORTED_MEDIA_TYPE,
     URI_TOO_LONG,
     VERSION_NOT_SUPPORTED,
+    Fault,
     GatewayError,
 )
 from gateway.base.ports import Exchange
@@ -79,13 +80,7 @@ class Pipeline:
         self._compiled = Compiled("none")
         self._admit: Admission | None = None
         # A worker's ids are told apart by 48 random bits, drawn when it starts.
-        self._id_prefix = f"req_{os.urandom(6).hex()}"
-        self._ids = count(1)
-        self.settle = accountant.settle
-        self.release = accountant.release
-        self.finish = accountant.finish
-        self.cancel = upstream.cancel
-        self.fault_of = upstream.fault_of
+        self._ids = Ids(b"req_" + os.urandom(6).hex().encode())
 
     def swap(self, compiled: Compiled, admission: Admission) -> None:
         """Requests that begin from now on see this snapshot; those under way keep theirs."""
@@ -106,9 +101,7 @@ class Pipeline:
     def on_request(self, exchange: Exchange) -> None:
         """A whole request."""
         endpoint = _ENDPOINTS.get(exchange.path)
-        ctx = Context(
-            exchange, self._compiled, f"{self._id_prefix}{next(self._ids):08x}", exchange.received_ns, endpoint
-        )
+        ctx = Context(exchange, self._compiled, self._ids.next(), exchange.received_ns, endpoint)
         try:
             if endpoint is None or exchange.method != "POST":
                 self._answer_itself(ctx)
@@ -121,14 +114,14 @@ class Pipeline:
 
     def on_head(self, exchange: Exchange) -> bool:
         """Whether a request whose body is still to come deserves it."""
-        ctx = Context(exchange, self._compiled, f"{self._id_prefix}{next(self._ids):08x}", exchange.received_ns)
+        ctx = Context(exchange, self._compiled, self._ids.next(), exchange.received_ns)
         try:
             endpoint = ctx.endpoint = _ENDPOINTS.get(exchange.path)
             if endpoint is None or exchange.method != "POST":
                 self._answer_itself(ctx)
                 return False
             _check_media_type(exchange)
-            self._authenticate(ctx)
+            self._authenticate.authenticate(ctx)
         except GatewayError as error:
             self.refuse(ctx, error)
             return False
@@ -151,16 +144,16 @@ class Pipeline:
     def _govern(self, ctx: Context, endpoint: Endpoint) -> None:
         exchange = ctx.exchange
         if exchange.plain:
-            self._authenticate(ctx)
+            self._authenticate.authenticate(ctx)
         else:
             _check_media_type(exchange)
-            self._authenticate(ctx)
+            self._authenticate.authenticate(ctx)
             transform.read_trace(ctx)
             ctx.tags = _tags(exchange)
             ctx.deadline_ns = _deadline_ns(exchange)
         ctx.reading = endpoint.read(exchange.body)
         assert self._admit is not None
-        self._admit(ctx)
+        self._admit.admit(ctx)
         try:
             began = self._attempt(ctx)
         except GatewayError as error:  # too many wait for this target's provider: another may be free
@@ -189,7 +182,22 @@ class Pipeline:
         upstream.begin(ctx, parts, relay)
         return True
 
-    # -- what relays ask for (those that only pass on are bound in __init__)
+    # -- what relays ask for
+
+    def settle(self, ctx: Context) -> None:
+        self._accountant.settle(ctx)
+
+    def release(self, ctx: Context) -> None:
+        self._accountant.release(ctx)
+
+    def finish(self, ctx: Context) -> None:
+        self._accountant.finish(ctx)
+
+    def cancel(self, ctx: Context) -> None:
+        upstream.cancel(ctx)
+
+    def fault_of(self, kind: str) -> Fault:
+        return upstream.fault_of(kind)
 
     def retry(self, ctx: Context, error: GatewayError) -> bool:
         """Begins another attempt after one that failed, if there is one to make."""
@@ -246,7 +254,7 @@ class Pipeline:
             raise GatewayError(NOT_FOUND, f"There is no endpoint {path[:200]!r}. There are: {known}.")
         if exchange.method not in ("GET", "HEAD"):
             raise _wrong_method(exchange.method, b"GET, HEAD")
-        self._authenticate(ctx)
+        self._authenticate.authenticate(ctx)
         assert ctx.key is not None
         name = unquote(path[len(_MODELS_PATH) + 1 :])
         if name:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import Protocol
 
 from _fastpath.metrics import Cell, Registry
-from _fastpath.wheel import now_ns
-from gateway.base.context import Context, RouteMetrics, TargetEntry
+from _fastpath.usage import Usage
+from _fastpath.wheel import now_ns, unix_ms
+from _fastpath.writer import Writer
+from gateway.base.context import Context, RouteMetrics, TargetEntry, record_part
 from gateway.base.ports import RecordSpool
-from gateway.base.usage import Usage, UsageRecord, cost_nano_usd, encode
 
 _MS = 1_000
 _S = 1_000_000
@@ -52,7 +52,7 @@ class RequestLog(Protocol):
     """Where the line of each request goes. Never blocks and never raises."""
 
     def request(self, record: bytes, error: str = "") -> None:
-        """Takes a record as `gateway.base.usage.encode` made it, and what went wrong, which no ledger keeps."""
+        """Takes a `UsageRecord` as a JSON line, and what went wrong, which no ledger keeps."""
 
 
 class Accountant:
@@ -62,6 +62,7 @@ class Accountant:
         self._registry = registry
         self._spool = spool
         self._log = log
+        self._out = Writer()
         self._requests: dict[tuple[str, str, str, str], Cell] = {}
         self.tokens_in_flight = 0
         """Prompt tokens of requests that have been sent on and are not finished: a signal to scale by."""
@@ -75,6 +76,7 @@ class Accountant:
         found = target.metrics.get(key)
         if found is None:
             found = target.metrics[key] = self._make(key[0], key[1], target.provider.name)
+            found.record = _route_part(ctx)
         return found
 
     def _make(self, endpoint: str, model: str, provider: str) -> RouteMetrics:
@@ -97,8 +99,8 @@ class Accountant:
             usage = ctx.usage = Usage(ctx.prompt_tokens if ctx.connection is not None else 0, 0, estimated=True)
         target = ctx.target
         if target is not None:
-            if target.price is not None:
-                ctx.cost_nano_usd = cost_nano_usd(target.price, usage)
+            if target.rates is not None:
+                ctx.cost_nano_usd = target.rates.cost(usage)
             else:
                 ctx.unpriced = True
         plan, ctx.plan = ctx.plan, None
@@ -119,7 +121,7 @@ class Accountant:
         assert ctx.plan is None, "settle or release comes first"
         duration_us = (now_ns() - ctx.received_ns) // 1_000
         provider_us = ctx.provider_ns // 1_000
-        usage, target, metrics = ctx.usage, ctx.target, ctx.metrics
+        usage, metrics = ctx.usage, ctx.metrics
         first_token_us = (ctx.first_token_ns - ctx.received_ns) // 1_000 if ctx.first_token_ns else 0
         if metrics is not None:
             self.tokens_in_flight -= ctx.prompt_tokens
@@ -141,43 +143,45 @@ class Accountant:
                 self.unpriced.add(1)
         else:
             self._count_refusal(ctx)
-        key, model, endpoint = ctx.key, ctx.model, ctx.endpoint
         if usage is None:
             usage = _NOTHING
-        record = encode(
-            UsageRecord(
-                ctx.id,
-                time.time_ns() // 1_000_000 - duration_us // 1_000,
-                key.key.id if key is not None else "",
-                key.team if key is not None else "",
-                endpoint.name if endpoint is not None else "",
-                model.model.name if model is not None else "",
-                target.provider.name if target is not None else "",
-                target.target.model if target is not None else "",
-                ctx.compiled.version,
-                ctx.status,
-                ctx.code,
-                ctx.reading is not None and ctx.reading.stream,
-                usage.input,
-                usage.output,
-                ctx.cost_nano_usd,
-                duration_us,
-                usage.cache_read,
-                usage.cache_write,
-                usage.reasoning,
-                usage.estimated,
-                ctx.unpriced,
-                first_token_us,
-                max(0, duration_us - provider_us),
-                ctx.attempts,
-                ctx.finish_reason,
-                ctx.trace_id,
-                ctx.tags,
-            )
-        )
-        if key is not None:
+        record = self._record(ctx, usage, duration_us, max(0, duration_us - provider_us), first_token_us)
+        if ctx.key is not None:
             self._spool.append(record)
         self._log.request(record, ctx.error[:MAX_ERROR_CHARS])
+
+    def _record(self, ctx: Context, usage: Usage, duration_us: int, overhead_us: int, first_token_us: int) -> bytes:
+        """The `UsageRecord` of the request as a JSON line; what is as by default is left out."""
+        out = self._out
+        out.raw(b'{"id":"').text(ctx.id).raw(b'","at_ms":').number(unix_ms() - duration_us // 1_000)
+        out.raw(ctx.key.record if ctx.key is not None else _NO_KEY).raw(ctx.compiled.record)
+        out.raw(ctx.metrics.record if ctx.metrics is not None else _route_part(ctx))
+        out.raw(b',"status":').number(ctx.status).raw(b',"code":"').text(ctx.code)
+        out.raw(b'","stream":true' if ctx.reading is not None and ctx.reading.stream else b'","stream":false')
+        out.raw(b',"input_tokens":').number(usage.input).raw(b',"output_tokens":').number(usage.output)
+        out.raw(b',"cost_nano_usd":').number(ctx.cost_nano_usd).raw(b',"duration_us":').number(duration_us)
+        out.raw(b',"overhead_us":').number(overhead_us)
+        if usage.cache_read:
+            out.raw(b',"cache_read_tokens":').number(usage.cache_read)
+        if usage.cache_write:
+            out.raw(b',"cache_write_tokens":').number(usage.cache_write)
+        if usage.reasoning:
+            out.raw(b',"reasoning_tokens":').number(usage.reasoning)
+        if usage.estimated:
+            out.raw(b',"estimated":true')
+        if ctx.unpriced:
+            out.raw(b',"unpriced":true')
+        if first_token_us:
+            out.raw(b',"first_token_us":').number(first_token_us)
+        if ctx.attempts:
+            out.raw(b',"attempts":').number(ctx.attempts)
+        if ctx.finish_reason:
+            out.raw(b',"finish_reason":').json(ctx.finish_reason)
+        if ctx.trace_id:
+            out.raw(b',"trace_id":"').text(ctx.trace_id).raw(b'"')
+        if ctx.tags:
+            out.raw(b',"tags":').json(ctx.tags)
+        return out.raw(b"}").take()
 
     def _count_refusal(self, ctx: Context) -> None:
         self.count(
@@ -198,3 +202,14 @@ class Accountant:
 
 
 _NOTHING = Usage()
+_NO_KEY = record_part(key_id="", team="")
+
+
+def _route_part(ctx: Context) -> bytes:
+    """Of a request that was refused before it had a route."""
+    return record_part(
+        endpoint=ctx.endpoint.name if ctx.endpoint is not None else "",
+        model=ctx.model.model.name if ctx.model is not None else "",
+        provider=ctx.target.provider.name if ctx.target is not None else "",
+        target_model=ctx.target.target.model if ctx.target is not None else "",
+    )

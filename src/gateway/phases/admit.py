@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 
 from _fastpath.bucket import BUDGET, CONCURRENCY, REQUESTS, TABLE_FULL, Plan, Scope, Table
+from _fastpath.chat import Reading
+from _fastpath.wheel import unix_ms
 from gateway.base.budget import period_at
-from gateway.base.context import Compiled, Context, KeyEntry, ModelEntry, Reading
+from gateway.base.context import Compiled, Context, KeyEntry, ModelEntry
 from gateway.base.errors import (
     BUDGET_EXCEEDED,
     MODEL_NOT_ALLOWED,
@@ -25,6 +27,8 @@ from gateway.base.ports import TokenCounter
 from gateway.base.snapshot import Budget, Limits, Team
 
 EXPECTED_OUTPUT = 256
+FAR_S = 1 << 40
+"""A Unix second some 35,000 years ahead."""
 _NO_LIMITS = Limits()
 
 
@@ -53,7 +57,7 @@ class Admission:
     def compile(self, entry: KeyEntry) -> None:
         """Makes the plan of a key for the budget periods of now."""
         now_s = time.time()
-        entry.budget_ends_s, entry.tokens_per_minute = 1 << 62, -1
+        entry.budget_ends_s, entry.tokens_per_minute = FAR_S, -1
         key, team = entry.key, self._teams.get(entry.team)
         scopes: list[Scope] = []
         names: list[str] = []
@@ -79,28 +83,27 @@ class Admission:
         entry.scope_names = names
         entry.plan = self._table.plan(scopes) if scopes else None
 
-    def __call__(self, ctx: Context) -> None:
+    def admit(self, ctx: Context) -> None:
         """Sets `ctx.model` and the reservation. Raises GatewayError (402, 403, 404, 429, 503)."""
         reading, entry = ctx.reading, ctx.key
         assert reading is not None and entry is not None
         model = ctx.model = find_model(ctx.compiled, entry, reading.model)
-        ctx.prompt_tokens = prompt = self._count(reading, model.model.encoding)
-        if time.time() >= entry.budget_ends_s:
+        ctx.prompt_tokens = prompt = self._count(reading, model.encoding)
+        if unix_ms() >= entry.budget_ends_s * 1_000:
             self.compile(entry)
         plan = entry.plan
         if plan is None:
             return
         bound = reading.max_output_tokens
-        tokens = prompt + (EXPECTED_OUTPUT if bound is None else bound) * reading.choices
+        tokens = prompt + (EXPECTED_OUTPUT if bound < 0 else bound) * reading.choices
         if prompt <= entry.tokens_per_minute < tokens:
             tokens = (
                 entry.tokens_per_minute
             )  # the prompt fits: what the answer takes beyond is debited when it is known
-        price = model.price
+        rates = model.rates
         nano_usd = 0
-        if price is not None:
-            longest = (model.model.max_output_tokens if bound is None else bound) * reading.choices
-            nano_usd = price.request_nano_usd - (prompt * price.input + longest * price.output) // -1_000_000
+        if rates is not None:
+            nano_usd = rates.most(prompt, (model.max_output_tokens if bound < 0 else bound) * reading.choices)
         refused = plan.admit(tokens, nano_usd)
         if refused:
             raise _refusal(entry, plan, refused, tokens)

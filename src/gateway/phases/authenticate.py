@@ -7,7 +7,7 @@ import os
 import time
 
 from _fastpath.digest import Digester
-from gateway.base.context import Context
+from gateway.base.context import NEVER_S, Context
 from gateway.base.errors import INVALID_KEY, GatewayError
 
 MAX_SECRET_BYTES = 512
@@ -26,7 +26,7 @@ class Authenticator:
         self._pepper = pepper
         self._digest = Digester(os.urandom(16)).digest
 
-    def __call__(self, ctx: Context) -> None:
+    def authenticate(self, ctx: Context) -> None:
         """Sets `ctx.key`. Raises GatewayError (401)."""
         secret = ctx.exchange.credential()
         if not secret:
@@ -42,7 +42,6 @@ class Authenticator:
             if entry is None:
                 raise GatewayError(INVALID_KEY, "The API key is unknown or was revoked.")
             compiled.keys_seen[digest] = entry
-        expires_at_s = entry.key.expires_at_s
-        if expires_at_s is not None and time.time() >= expires_at_s:
+        if entry.expires_at_s != NEVER_S and time.time() >= entry.expires_at_s:
             raise GatewayError(INVALID_KEY, "The API key has expired.")
         ctx.key = entry

@@ -21,7 +21,9 @@ from typing import Protocol
 from _fastpath.http1 import ResponseHead
 from _fastpath.jsonscan import last_usage
 from _fastpath.sse import ChatScanner
+from _fastpath.usage import Usage
 from _fastpath.wheel import now_ns
+from _fastpath.writer import Writer
 from gateway.base.context import Context
 from gateway.base.errors import (
     CLIENT_CLOSED,
@@ -36,7 +38,6 @@ from gateway.base.errors import (
     GatewayError,
     Source,
 )
-from gateway.base.usage import Usage
 from gateway.codec.dialects import openai
 
 COLLECT_BYTES = 65_536
@@ -75,20 +76,21 @@ class Steps(Protocol):
         """Ends the request after a fault of our own."""
 
 
+_out = Writer()
+
+
 def response_fields(ctx: Context, content_type: bytes) -> bytes:
     """The header lines that every answer of a provider carries."""
+    return _write_fields(ctx, content_type).take()
+
+
+def _write_fields(ctx: Context, content_type: bytes) -> Writer:
     assert ctx.target is not None
-    return (
-        b"content-type: %b\r\nx-request-id: %b\r\n%bx-throughway-attempts: %d\r\nx-throughway-cache: bypass\r\n%b%b"
-        % (
-            content_type,
-            ctx.id.encode(),
-            ctx.target.fields,
-            ctx.attempts,
-            ctx.compiled.fields,
-            ctx.limit_fields,
-        )
-    )
+    out = _out
+    out.raw(b"content-type: ").raw(content_type).raw(b"\r\nx-request-id: ").text(ctx.id).raw(b"\r\n")
+    out.raw(ctx.target.fields).raw(b"x-throughway-attempts: ").number(ctx.attempts)
+    out.raw(b"\r\nx-throughway-cache: bypass\r\n").raw(ctx.compiled.fields).raw(ctx.limit_fields)
+    return out
 
 
 class Relay:
@@ -182,12 +184,10 @@ class Relay:
             ctx.usage = Usage(ctx.prompt_tokens, openai.answer_chars(body) // CHARS_A_TOKEN, estimated=True)
         self._steps.settle(ctx)
         ctx.status = status
-        fields = b"%bx-throughway-cost-usd: %b\r\nx-throughway-overhead-us: %d\r\n" % (
-            response_fields(ctx, content_type),
-            usd(ctx.cost_nano_usd),
-            overhead_us(ctx, now_ns()),
-        )
-        ctx.exchange.respond(status, fields, body)
+        out = _write_fields(ctx, content_type)
+        out.raw(b"x-throughway-cost-usd: ").usd(ctx.cost_nano_usd)
+        out.raw(b"\r\nx-throughway-overhead-us: ").number(overhead_us(ctx, now_ns())).raw(b"\r\n")
+        ctx.exchange.respond(status, out.take(), body)
         self._steps.finish(ctx)
 
     def _collect(self, data: bytes, last: bool) -> None:
@@ -452,11 +452,3 @@ def overhead_us(ctx: Context, at_ns: int) -> int:
     """What the gateway itself has added so far."""
     waited = now_ns() - ctx.sent_ns if ctx.sent_ns else 0
     return max(0, at_ns - ctx.received_ns - ctx.provider_ns - waited) // 1_000
-
-
-def usd(nano_usd: int) -> bytes:
-    """nano-USD as decimal dollars, exactly: 1500000 is "0.0015"."""
-    whole, nano = divmod(nano_usd, 1_000_000_000)
-    if nano == 0:
-        return b"%d" % whole
-    return (b"%d.%09d" % (whole, nano)).rstrip(b"0")

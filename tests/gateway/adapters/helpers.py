@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.adapters import segments
-from gateway.base.usage import UsageRecord, encode
+from gateway.base.usage import UsageRecord
+from tests.support.records import encode
 
 _numbers = count()
 

@@ -190,7 +190,7 @@ def test_a_reader_that_stalls_costs_lines_and_a_later_line_tells_how_many(blocki
     reader, stream = _stalled_pipe(blocking)
     writer = LogWriter(stream, max_queue_bytes=100_000)
     writer.event("info", "first")
-    eventually(lambda: not writer._writer._items)
+    eventually(lambda: not writer.queued_bytes)
     for n in range(5_000):
         writer.event("info", "tick", n=n)
     dropped = writer.dropped

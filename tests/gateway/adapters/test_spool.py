@@ -15,7 +15,6 @@ import pytest
 from gateway.adapters import segments, spool
 from gateway.adapters.shipper import Shipper
 from gateway.adapters.spool import Spool
-from gateway.base.usage import encode
 from tests.gateway.adapters.helpers import (
     ListSink,
     eventually,
@@ -26,6 +25,7 @@ from tests.gateway.adapters.helpers import (
     segments_of,
     size_of,
 )
+from tests.support.records import encode
 
 MIB = 1_048_576
 Make = Callable[..., Spool]
@@ -210,7 +210,7 @@ def test_a_forked_child_writes_its_own_records_and_none_of_its_parents(make: Mak
 import os, sys
 from pathlib import Path
 from gateway.adapters.spool import Spool
-from gateway.base.usage import encode
+from tests.support.records import encode
 from tests.gateway.adapters.helpers import eventually, record, segments_of
 directory = Path(sys.argv[1])
 spool = Spool(directory, "w0", 1 << 26, lambda count: sys.exit(3))
@@ -233,7 +233,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from gateway.adapters.spool import Spool
-from gateway.base.usage import encode
+from tests.support.records import encode
 from tests.gateway.adapters.helpers import record
 owner, end, pause = sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 dropped = []

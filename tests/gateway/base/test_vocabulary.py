@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from _fastpath.usage import Usage
 from gateway.base.budget import period_at
 from gateway.base.errors import CATALOGUE, ConfigurationError, Problem, catalogue_markdown
 from gateway.base.snapshot import Key, Model, Period, Price, Provider, Snapshot, SnapshotError, Target, decode, encode
-from gateway.base.usage import Usage, cost_nano_usd
+from gateway.base.usage import rates_of
 
 ROOT = Path(__file__).parents[3]
 MILLION = 1_000_000
@@ -91,7 +92,7 @@ def test_a_snapshot_that_was_changed_is_refused() -> None:
     ],
 )
 def test_a_call_is_priced_to_the_nano_dollar(price: Price, usage: Usage, nano_usd: int) -> None:
-    assert cost_nano_usd(price, usage) == nano_usd
+    assert rates_of(price).cost(usage) == nano_usd
 
 
 _tokens = st.integers(0, 10_000_000)
@@ -104,7 +105,7 @@ def test_a_price_is_the_exact_one_rounded_up(
 ) -> None:
     read = data.draw(st.integers(0, prompt))
     exact = Fraction(input_ * (prompt - read) + cached * read + output * answer, MILLION)
-    cost = cost_nano_usd(Price(input_, output, cache_read=cached), Usage(prompt, answer, cache_read=read))
+    cost = rates_of(Price(input_, output, cache_read=cached)).cost(Usage(prompt, answer, cache_read=read))
     assert exact <= cost < exact + 1
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from _fastpath.usage import Usage
 from gateway.base.errors import CATALOGUE, INVALID_VALUE, GatewayError
-from gateway.base.usage import Usage
 from gateway.codec.dialects import openai
 from gateway.codec.dialects.openai import read_chat, read_completion, read_embedding, splice
 
@@ -30,7 +30,7 @@ CHATS: dict[str, tuple[bytes, dict[str, Any]]] = {
             "stream": False,
             "include_usage": False,
             "choices": 1,
-            "max_output_tokens": None,
+            "max_output_tokens": -1,
             "texts": [],
             "fixed_tokens": 3,
         },

@@ -35,7 +35,7 @@ def test_a_crash_in_a_phase_answers_500_with_the_id_and_ends_no_other_request(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = rig.ask()
-    monkeypatch.setattr("gateway.phases.route.choose", lambda _: 1 // 0)
+    monkeypatch.setattr(rig.pools["one"], "take", lambda: 1 // 0)
     got = rig.ask(b'{"model":"m","messages":[{"role":"user","content":"a-prompt"}]}')
     error = error_of(got.sent)
     assert (got.status, error["code"], error["type"]) == (500, "internal_error", "server_error")
@@ -53,8 +53,8 @@ def test_a_crash_in_a_phase_answers_500_with_the_id_and_ends_no_other_request(
 def test_a_crash_before_the_body_has_come_is_answered_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.support.rig import FakeExchange
 
-    monkeypatch.setattr(rig.pipeline, "_authenticate", lambda _: 1 // 0)
     exchange = FakeExchange()
+    monkeypatch.setattr(exchange, "credential", lambda: 1 // 0)
     assert rig.pipeline.on_head(exchange) is False
     assert exchange.status == 500
 

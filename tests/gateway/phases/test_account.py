@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from _fastpath.metrics import collect
+from _fastpath.usage import Usage
 from gateway.base.snapshot import Model, Price, Target
-from gateway.base.usage import Usage, cost_nano_usd
+from gateway.base.usage import rates_of
 from gateway.phases.account import MAX_ERROR_CHARS
 from tests.support.rig import Rig, response_head
 
@@ -46,14 +47,14 @@ PRICE = Price(
     ],
 )
 def test_prices_by_hand(usage: Usage, nano_usd: int) -> None:
-    assert cost_nano_usd(PRICE, usage) == nano_usd
+    assert rates_of(PRICE).cost(usage) == nano_usd
 
 
 def test_parts_of_a_nano_dollar_are_rounded_up_and_requests_have_their_price() -> None:
-    assert cost_nano_usd(Price(input=1, output=0), Usage(1, 0)) == 1
-    assert cost_nano_usd(Price(input=1, output=0), Usage(1_000_000, 0)) == 1
-    assert cost_nano_usd(Price(input=1, output=0), Usage(1_000_001, 0)) == 2
-    assert cost_nano_usd(Price(input=0, output=0, request_nano_usd=7), Usage(5, 5)) == 7
+    assert rates_of(Price(input=1, output=0)).cost(Usage(1, 0)) == 1
+    assert rates_of(Price(input=1, output=0)).cost(Usage(1_000_000, 0)) == 1
+    assert rates_of(Price(input=1, output=0)).cost(Usage(1_000_001, 0)) == 2
+    assert rates_of(Price(input=0, output=0, request_nano_usd=7)).cost(Usage(5, 5)) == 7
 
 
 def test_metrics_and_record_agree(rig: Rig) -> None:

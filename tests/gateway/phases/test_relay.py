@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.base.snapshot import Budget, Key, Limits, Model, Target
-from gateway.phases.relay import COLLECT_BYTES, TAIL_BYTES, usd
+from gateway.phases.relay import COLLECT_BYTES, TAIL_BYTES
 from tests.support.rig import PRICE, FakeExchange, Rig, response_head
 
 DONE = b"data: [DONE]\n\n"
@@ -440,11 +440,3 @@ def test_retry_after_of_the_provider_is_passed_on_within_a_bound(rig: Rig, value
     exchange = ask(rig)
     told(("whole", b"{}", 429, "application/json", f"retry-after: {value}"))(rig.sink())
     assert exchange.answer_headers.get("retry-after") == seconds
-
-
-@pytest.mark.parametrize(
-    ("nano_usd", "shown"),
-    [(0, b"0"), (1, b"0.000000001"), (1_500_000, b"0.0015"), (10**9, b"1"), (10**12 + 10, b"1000.00000001")],
-)
-def test_money_is_shown_exactly(nano_usd: int, shown: bytes) -> None:
-    assert usd(nano_usd) == shown

@@ -55,7 +55,9 @@ def test_each_target_has_its_share_and_the_turn_its_bound(weights: list[int]) ->
 
 
 def context(rig: Rig, model: ModelEntry) -> Context:
-    return Context(FakeExchange(), rig.compiled, "req_1", 1, model=model)
+    ctx = Context(FakeExchange(), rig.compiled, "req_1", 1)
+    ctx.model = model
+    return ctx
 
 
 def test_every_target_is_tried_once_then_those_of_the_fallbacks(tmp_path: Path) -> None:

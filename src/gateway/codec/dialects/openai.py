@@ -3,8 +3,9 @@
 Sources: OpenAI API reference, "Chat completions", "Completions", "Embeddings", "Error codes"; OpenAI cookbook, "How to count
 tokens with tiktoken" (three tokens a message, one a name, three that prime the answer); "Images and vision" for image tokens.
 
-A request is read once: `scan` refuses what two readers could take differently and finds the spans to splice, msgspec decodes
-what governs. Unknown fields are left alone.
+A request is read once: `jsonscan` refuses what two readers could take differently and finds the spans to splice. What governs
+the usual chat is read natively (`_fastpath.chat`); msgspec decodes all else, and says what is wrong. Unknown fields are left
+alone.
 """
 
 from __future__ import annotations
@@ -13,8 +14,18 @@ from typing import Annotated, Any
 
 import msgspec
 
+from _fastpath.chat import (
+    MAX_CHOICES,
+    MOST_TOKENS,
+    TOKENS_A_MESSAGE,
+    TOKENS_OF_PRIMING,
+    Reading,
+    read_answer,
+    read_request,
+)
 from _fastpath.jsonscan import ScanError, scan
-from gateway.base.context import Endpoint, Reading
+from _fastpath.usage import Usage
+from gateway.base.context import Endpoint
 from gateway.base.errors import (
     DUPLICATE_KEY,
     INVALID_JSON,
@@ -24,13 +35,9 @@ from gateway.base.errors import (
     Fault,
     GatewayError,
 )
-from gateway.base.usage import Usage
 
 MAX_DEPTH = 100
-MAX_CHOICES = 128
-TOKENS_A_MESSAGE = 3
 TOKENS_A_NAME = 1
-TOKENS_OF_PRIMING = 3
 TOKENS_OF_LOW_IMAGE = 85
 TOKENS_OF_IMAGE = 765
 """A 1024 x 1024 image in high detail: 85 and 170 for each of four tiles."""
@@ -142,9 +149,6 @@ def _bounded(value: int, param: str, most: int) -> int:
     return value
 
 
-_MOST_TOKENS = 100_000_000
-
-
 def _reading(body: _Governed, spans: tuple[int, ...]) -> Reading:
     model = body.model
     if model is msgspec.UNSET or not model:
@@ -152,7 +156,7 @@ def _reading(body: _Governed, spans: tuple[int, ...]) -> Reading:
     assert isinstance(model, str)
     options = body.stream_options
     model_start, model_end, options_start, options_end, close = spans
-    return Reading(
+    reading = Reading(
         model,
         model_start,
         model_end,
@@ -161,8 +165,10 @@ def _reading(body: _Governed, spans: tuple[int, ...]) -> Reading:
         options is not None and options.include_usage is True,
         options_start,
         options_end,
-        choices=1 if body.n is None else _bounded(body.n, "n", MAX_CHOICES),
     )
+    if body.n is not None:
+        reading.choices = _bounded(body.n, "n", MAX_CHOICES)
+    return reading
 
 
 def read_chat(body: bytes) -> Reading:
@@ -171,13 +177,22 @@ def read_chat(body: bytes) -> Reading:
     Raises:
         GatewayError: not one JSON object, a duplicate key, a wrong type, no model.
     """
+    try:
+        reading = read_request(body, MAX_DEPTH)
+    except ScanError as error:
+        raise _scan_fault(error) from error
+    return reading if reading is not None else _read_any_chat(body)
+
+
+def _read_any_chat(body: bytes) -> Reading:
+    """Content in parts, options, and whatever is wrong."""
     spans = _scan(body)
     chat: _Chat = _decode(_chat_decoder, body)
     reading = _reading(chat, spans)
     texts = reading.texts
     fixed = TOKENS_OF_PRIMING
     for message in chat.messages:
-        fixed += TOKENS_A_MESSAGE + 1  # the role is one token
+        fixed += TOKENS_A_MESSAGE
         content = message.content
         if content is None:
             pass
@@ -200,9 +215,9 @@ def read_chat(body: bytes) -> Reading:
             texts.append(str(bytes(declared), "utf-8"))
     reading.fixed_tokens = fixed
     if chat.max_completion_tokens is not None:
-        reading.max_output_tokens = _bounded(chat.max_completion_tokens, "max_completion_tokens", _MOST_TOKENS)
+        reading.max_output_tokens = _bounded(chat.max_completion_tokens, "max_completion_tokens", MOST_TOKENS)
     elif chat.max_tokens is not None:
-        reading.max_output_tokens = _bounded(chat.max_tokens, "max_tokens", _MOST_TOKENS)
+        reading.max_output_tokens = _bounded(chat.max_tokens, "max_tokens", MOST_TOKENS)
     return reading
 
 
@@ -233,7 +248,7 @@ def read_completion(body: bytes) -> Reading:
     best_of = 1 if completion.best_of is None else _bounded(completion.best_of, "best_of", MAX_CHOICES)
     reading.choices = prompts * max(reading.choices, best_of)
     if completion.max_tokens is not None:
-        reading.max_output_tokens = _bounded(completion.max_tokens, "max_tokens", _MOST_TOKENS)
+        reading.max_output_tokens = _bounded(completion.max_tokens, "max_tokens", MOST_TOKENS)
     return reading
 
 
@@ -280,7 +295,7 @@ def splice(body: bytes, reading: Reading, model_json: bytes, *, ask_usage: bool)
 # -- responses
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST_TOKENS)] | None
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None
 """What is out of bounds is no usage: a provider's slip neither pays a budget back nor drains it."""
 
 
@@ -343,6 +358,11 @@ def usage_of(fragment: bytes) -> Usage | None:
 
 def response_usage(body: bytes) -> tuple[Usage | None, str] | None:
     """(usage, finish reason) of a whole response; None where the body is no JSON object."""
+    found = read_answer(body)
+    return found if found is not None else _response_usage(body)
+
+
+def _response_usage(body: bytes) -> tuple[Usage | None, str] | None:
     try:
         response: _Response = _response_decoder.decode(body)
     except msgspec.ValidationError:  # what it says of itself is odd, but the answer may be good, and it was paid for

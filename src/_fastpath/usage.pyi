@@ -1,0 +1,72 @@
+"""What a call used, and what that costs, in integer nano-USD."""
+
+from typing import final
+
+@final
+class Usage:
+    """Tokens of one call. `input` and `output` are totals; the other counts are parts of them."""
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    reasoning: int
+    input_audio: int
+    output_audio: int
+    estimated: bool
+    """Counted by us because the provider told nothing."""
+
+    def __init__(
+        self,
+        input: int = 0,
+        output: int = 0,
+        cache_read: int = 0,
+        cache_write: int = 0,
+        reasoning: int = 0,
+        input_audio: int = 0,
+        output_audio: int = 0,
+        estimated: bool = False,
+    ) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@final
+class Rates:
+    """Prices in nano-USD a million tokens; -1 for a kind that is priced as the whole it is a part of.
+
+    Args:
+        request_nano_usd: of a call, whatever it uses.
+    """
+
+    def __init__(
+        self,
+        input: int,
+        output: int,
+        *,
+        cache_read: int = -1,
+        cache_write: int = -1,
+        input_audio: int = -1,
+        output_audio: int = -1,
+        request_nano_usd: int = 0,
+    ) -> None: ...
+    def cost(self, usage: Usage) -> int:
+        """Of a call, in nano-USD, rounded up. Parts with a price of their own (cached, cache-written, audio) are taken out of
+        the totals before those are priced."""
+
+    def most(self, input: int, output: int) -> int:
+        """Of so many tokens, none of which is cheaper for being cached."""
+
+    @property
+    def input(self) -> int: ...
+    @property
+    def output(self) -> int: ...
+    @property
+    def cache_read(self) -> int: ...
+    @property
+    def cache_write(self) -> int: ...
+    @property
+    def input_audio(self) -> int: ...
+    @property
+    def output_audio(self) -> int: ...
+    @property
+    def request_nano_usd(self) -> int: ...

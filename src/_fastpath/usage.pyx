@@ -1,0 +1,100 @@
+"""What a call used, and what that costs, in integer nano-USD.
+
+Sums are of 128 bits: tokens are at most 63 bits and so is a price. A total that 64 bits do not hold is the largest that they do.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+cdef extern from * nogil:
+    """
+    typedef __int128 tw_wide;
+    static inline tw_wide tw_times(int64_t a, int64_t b) { return (tw_wide)a * b; }
+    /* A sum of prices a million, rounded up to whole ones, and what a request costs beside them. */
+    static inline int64_t tw_total(tw_wide millionths, int64_t base) {
+        tw_wide whole = millionths / 1000000 + (millionths % 1000000 > 0) + base;
+        return whole > INT64_MAX ? INT64_MAX : (int64_t)whole;
+    }
+    """
+    ctypedef long long wide "tw_wide"    # of 128 bits
+    wide times "tw_times" (int64_t a, int64_t b) noexcept
+    int64_t total "tw_total" (wide millionths, int64_t base) noexcept
+
+
+@cython.final
+cdef class Usage:
+    __hash__ = None
+
+    def __init__(
+        self,
+        int64_t input=0,
+        int64_t output=0,
+        int64_t cache_read=0,
+        int64_t cache_write=0,
+        int64_t reasoning=0,
+        int64_t input_audio=0,
+        int64_t output_audio=0,
+        bint estimated=False,
+    ):
+        self.input = input
+        self.output = output
+        self.cache_read = cache_read
+        self.cache_write = cache_write
+        self.reasoning = reasoning
+        self.input_audio = input_audio
+        self.output_audio = output_audio
+        self.estimated = estimated
+
+    def __eq__(self, other):
+        return isinstance(other, Usage) and counts(self) == counts(other)
+
+    def __repr__(self):
+        return f"Usage{counts(self)}"
+
+
+cdef tuple counts(Usage usage):
+    return (
+        usage.input, usage.output, usage.cache_read, usage.cache_write, usage.reasoning, usage.input_audio,
+        usage.output_audio, usage.estimated,
+    )
+
+
+cdef inline wide apart(int64_t tokens, int64_t price, int64_t of_whole) noexcept nogil:
+    """What changes where a part has a price of its own."""
+    return times(tokens, price - of_whole) if tokens and price >= 0 else times(0, 0)
+
+
+@cython.final
+cdef class Rates:
+    def __init__(
+        self,
+        int64_t input,
+        int64_t output,
+        *,
+        int64_t cache_read=-1,
+        int64_t cache_write=-1,
+        int64_t input_audio=-1,
+        int64_t output_audio=-1,
+        int64_t request_nano_usd=0,
+    ):
+        self.input = input
+        self.output = output
+        self.cache_read = cache_read
+        self.cache_write = cache_write
+        self.input_audio = input_audio
+        self.output_audio = output_audio
+        self.request_nano_usd = request_nano_usd
+
+    cpdef int64_t cost(self, Usage usage) noexcept:
+        return total(
+            times(self.input, usage.input)
+            + times(self.output, usage.output)
+            + apart(usage.cache_read, self.cache_read, self.input)
+            + apart(usage.cache_write, self.cache_write, self.input)
+            + apart(usage.input_audio, self.input_audio, self.input)
+            + apart(usage.output_audio, self.output_audio, self.output),
+            self.request_nano_usd,
+        )
+
+    cpdef int64_t most(self, int64_t input, int64_t output) noexcept:
+        return total(times(self.input, input) + times(self.output, output), self.request_nano_usd)

@@ -1,0 +1,46 @@
+cimport cython
+from libc.stdint cimport int64_t
+
+from _fastpath.http1 cimport ResponseHead
+from _fastpath.sse cimport ChatScanner
+from _fastpath.wheel cimport now_ns
+from _fastpath.writer cimport Writer
+from gateway.base.context cimport Compiled, Context, RouteMetrics, TargetEntry
+from _fastpath.usage cimport Usage
+
+cdef Writer _out
+
+cpdef bytes response_fields(Context ctx, bytes content_type)
+cdef Writer _write_fields(Context ctx, bytes content_type)
+
+cdef class Relay:
+    cdef list _collected
+    cdef bytes _front, _tail
+    cdef tuple _head
+    cdef int _mode
+    cdef ChatScanner _scanner
+    cdef Py_ssize_t _size
+    cdef object _steps
+    cdef public Context ctx
+    cdef _respond(self, int status, bytes content_type, bytes body)
+    cdef _collect(self, bytes data, bint last)
+    cdef _begin_passing(self)
+    cdef _pass(self, bytes data, bint last)
+    cdef _begin_stream(self, bytes content_type)
+    @cython.locals(before=int64_t, out=bytes, scanner=ChatScanner)
+    cdef _stream(self, bytes data, bint last)
+    cdef _end_stream(self, bytes out)
+    cdef _stream_ended_early(self, bytes out)
+    cdef bint _note_told_error(self) except -1
+    cdef _read_scanner(self)
+    @cython.locals(at=int64_t)
+    cdef _note_tokens(self, int64_t n)
+    cdef _hold(self)
+    cdef _provider_fault(self, int status, bytes body, bytes retry_after)
+    cdef _conclude(self, bytes event)
+    cdef _note_fault(self, error)
+    cdef _note_provider_time(self)
+    cdef bint _caller_set_the_deadline(self) except -1
+
+@cython.locals(waited=int64_t)
+cpdef int64_t overhead_us(Context ctx, int64_t at_ns) except -1
