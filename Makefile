@@ -7,7 +7,8 @@ STAMP   := $(VENV)/.stamp
 KERNELS := $(wildcard src/_fastpath/*.pyx)
 TYPES   := $(wildcard src/_fastpath/*.pxd src/gateway/*/*.pxd src/gateway/*/*/*.pxd)
 # Python with a .pxd beside it is compiled too.
-SOURCES := $(KERNELS) $(TYPES) $(patsubst %.pxd,%.py,$(filter src/gateway/%,$(TYPES))) setup.py pyproject.toml
+SOURCES := $(KERNELS) $(TYPES) $(patsubst %.pxd,%.py,$(filter src/gateway/%,$(TYPES))) \
+             $(wildcard vocabularies/*.*) setup.py pyproject.toml
 
 # A lock lists the whole closure with the digest of each file: nothing is resolved, and nothing else gets in.
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
@@ -92,7 +93,7 @@ $(STAMP)-dev: requirements-dev.lock $(STAMP)-run
 	@touch $@
 
 $(STAMP)-kernels: $(SOURCES) | $(STAMP)-run
-	$(call section,native kernels (a minute))
+	$(call section,native kernels and vocabularies (a minute))
 	@for built in $$(find src/gateway -name '*.so'); do [ -f "$${built%%.*}.pxd" ] || rm "$$built"; done
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
@@ -109,5 +110,5 @@ lock:  ## write the locks anew from pyproject.toml
 
 clean:  ## remove all that was built or installed here; state directories stay
 	rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info
-	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
-	find src -name '*.so' -delete
+	find src tests bench vocabularies -name __pycache__ -prune -exec rm -rf {} +
+	find src \( -name '*.so' -o -name '*.bin' \) -delete

@@ -1,4 +1,4 @@
-"""Builds the native kernels of `src/_fastpath`; everything else is declared in pyproject.toml.
+"""Builds the native kernels of `src/_fastpath` and the vocabularies that one of them reads; the rest is declared in pyproject.toml.
 
 Environment switches, each off unless set to 1:
     THROUGHWAY_DEBUG      -O0 -g3, assertions kept
@@ -14,9 +14,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Command, Extension, setup
+from setuptools.command.build import build
 
 ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT))  # a build front end does not: see PEP 517
+
+from vocabularies import build as vocabularies  # noqa: E402
 
 
 def switched_on(name: str) -> bool:
@@ -35,6 +39,44 @@ if sys.platform == "linux":
 if SANITIZE:
     compile_args += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
     link_args += ["-fsanitize=address,undefined"]
+
+class BuildVocabularies(Command):
+    """Compiles the vocabularies into the package; in the source tree for an editable installation and for `--inplace`."""
+
+    description = "compile the vocabularies"
+    user_options = [("inplace", "i", "put the file beside the sources of the kernels")]  # noqa: RUF012
+    boolean_options = ["inplace"]  # noqa: RUF012
+    editable_mode = False
+
+    def initialize_options(self) -> None:
+        self.inplace = False
+        self.build_lib = ""
+
+    def finalize_options(self) -> None:
+        self.set_undefined_options("build_py", ("build_lib", "build_lib"))
+
+    @property
+    def target(self) -> Path:
+        package = ROOT / "src" if self.inplace or self.editable_mode else Path(self.build_lib)
+        return package / "_fastpath" / vocabularies.FILE_NAME
+
+    def run(self) -> None:
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        vocabularies.build(self.target)
+
+    def get_outputs(self) -> list[str]:
+        return [str(self.target)]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}
+
+    def get_source_files(self) -> list[str]:
+        return [str(path.relative_to(ROOT)) for path in (ROOT / "vocabularies").iterdir() if path.is_file()]
+
+
+class Build(build):
+    sub_commands = [*build.sub_commands, ("build_vocabularies", None)]  # noqa: RUF012
+
 
 SRC = ROOT / "src"
 COMMON = {"language_level": 3, "linetrace": COVERAGE, "auto_pickle": False, "autotestdict": False}
@@ -67,6 +109,7 @@ def extensions(paths: Iterable[Path], directives: dict[str, object]) -> list[Ext
 
 
 setup(
+    cmdclass={"build": Build, "build_vocabularies": BuildVocabularies},
     ext_modules=[
         *extensions(SRC.glob("_fastpath/*.pyx"), KERNELS),
         *extensions((path.with_suffix(".py") for path in SRC.glob("gateway/**/*.pxd")), TYPED_PYTHON),

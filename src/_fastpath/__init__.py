@@ -4,6 +4,7 @@ http1     HTTP/1.1 heads and chunked bodies, both directions (sans-IO)
 jsonscan  duplicate keys, UTF-8, depth and top-level spans of a JSON body
 chat      what governs a chat completion, and what its answer used, straight from the bytes
 usage     tokens of a call, and what they cost
+tokens    exact token counts for OpenAI's encodings
 sse       event boundaries, usage, finish reason and first content in a stream
 shm       the node's shared memory: worker slots and their heartbeats
 bucket    rates, concurrency and money of each scope, in the node's shared memory

@@ -19,13 +19,13 @@ from gateway.adapters.ledger_sqlite import SqliteLedger
 from gateway.adapters.logs import LogWriter, event_line
 from gateway.adapters.shipper import Shipper
 from gateway.adapters.spool import Spool
-from gateway.adapters.tokens import QuicktokCounter
+from gateway.adapters.tokens import KernelCounter
 from gateway.base.budget import period_at
 from gateway.base.node import Node
 from gateway.base.snapshot import Snapshot
 from gateway.control.config import FileSource, Loaded, load, resolve
 from gateway.dataplane.agent import Agent, AgentServices, write_snapshot
-from gateway.dataplane.worker import Services, Worker, read_snapshot
+from gateway.dataplane.worker import Services, Worker
 from gateway.phases.admit import key_scope, team_scope
 from gateway.supervisor import (
     ChildEnv,
@@ -77,15 +77,13 @@ def run_worker(env: ChildEnv) -> None:
     args = cast(ProcessArgs, env.args)
     assert env.slot is not None
     log = open_log(args)
-    counter = QuicktokCounter()
 
     def spool(registry: Registry) -> Spool:
         dropped = registry.counter("throughway_usage_records_dropped_total")
         return Spool(args.node.spool_dir, env.name, args.node.spool_bytes, dropped.add)
 
-    def start_counter() -> None:
-        snapshot = read_snapshot(args.node.snapshot_file)
-        counter.load_in_background(sorted({m.encoding for m in snapshot.models}))
+    def counter(registry: Registry) -> KernelCounter:
+        return KernelCounter(registry.counter("throughway_estimated_prompts_total").add)
 
     services = Services(
         node=args.node,
@@ -98,7 +96,6 @@ def run_worker(env: ChildEnv) -> None:
         log=log,
         counter=counter,
         spool=spool,
-        start_counter=start_counter,
     )
     uvloop.run(Worker(services).main())
 

@@ -17,7 +17,7 @@ import pytest
 from gateway import __version__
 
 ROOT = Path(__file__).parents[2]
-TREE = ("src", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
+TREE = ("src", "vocabularies", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "NOTICE")
 KERNELS = sorted(path.stem for path in (ROOT / "src/_fastpath").glob("*.pyx"))
 COMPILED = sorted(str(path.relative_to(ROOT / "src").with_suffix("")) for path in (ROOT / "src/gateway").rglob("*.pxd"))
 # The build is judged, not the speed of what it makes: without optimisation it takes a third of the time.
@@ -39,7 +39,7 @@ def python(*arguments: str | Path, cwd: Path, executable: str | Path = sys.execu
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources, so that a build leaves nothing in the working tree and takes nothing from it."""
     tree = tmp_path_factory.mktemp("tree")
-    leave_out = shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.egg-info", "*.html")
+    leave_out = shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.egg-info", "*.html", "*.bin")
     for name in TREE:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, tree / name, ignore=leave_out)
@@ -81,6 +81,10 @@ def test_the_wheel_holds_each_kernel_with_its_types_and_no_source_in_c(names: se
     assert {"_fastpath/py.typed", "gateway/py.typed"} <= names
 
 
+def test_the_wheel_holds_the_vocabularies_but_not_what_made_them(names: set[str]) -> None:
+    assert [name for name in names if "vocabular" in name] == ["_fastpath/vocabularies.bin"]
+
+
 def test_the_wheel_holds_every_module_and_data_file(names: set[str]) -> None:
     kinds = (".py", ".pxd", ".pyi", ".typed", ".json", ".yaml", ".sql", ".html", ".css", ".js")
     sources = (path.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("*") if path.suffix in kinds)
@@ -88,8 +92,9 @@ def test_the_wheel_holds_every_module_and_data_file(names: set[str]) -> None:
     assert wanted <= names
 
 
-def test_the_wheel_carries_its_licence(names: set[str]) -> None:
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+def test_the_wheel_carries_its_licence_and_those_of_what_it_holds(names: set[str]) -> None:
+    for name in ("LICENSE", "NOTICE"):
+        assert any(each.endswith(f".dist-info/licenses/{name}") for each in names)
 
 
 def test_the_wheel_runs_where_it_is_installed(wheel: Path, tmp_path: Path) -> None:
@@ -111,6 +116,8 @@ def test_the_wheel_runs_where_it_is_installed(wheel: Path, tmp_path: Path) -> No
     assert all(path.startswith(str(tmp_path)) for path in where.split())
     for kernel in KERNELS:
         python("-c", f"import _fastpath.{kernel}", cwd=tmp_path, executable=home / "python")
+    counting = "from _fastpath import tokens; print([tokens.count('Hello, world', name) for name in tokens.ENCODINGS])"
+    assert python("-c", counting, cwd=tmp_path, executable=home / "python") == "[3, 3, 3]\n"
 
 
 @pytest.mark.nightly
@@ -121,7 +128,7 @@ def test_a_source_distribution_makes_the_same_wheel(tree: Path, names: set[str],
     with tarfile.open(sdist) as archive:
         members = archive.getnames()
         archive.extractall(tmp_path / "unpacked", filter="data")
-    assert not [name for name in members if name.endswith((".c", ".so"))]
+    assert not [name for name in members if name.endswith((".c", ".so", ".bin"))]
     (unpacked,) = (tmp_path / "unpacked").iterdir()
     out = tmp_path / "wheel"
     python(

@@ -202,9 +202,9 @@ class Keeper:
 class WordCounter:
     """A token a word."""
 
-    def count(self, text: str, encoding: str) -> int:
+    def count(self, texts: list[str], encoding: str) -> int:
         assert encoding == "o200k_base"
-        return len(text.split())
+        return sum(len(text.split()) for text in texts)
 
 
 class Rig:

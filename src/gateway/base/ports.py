@@ -100,8 +100,8 @@ class SnapshotSource(Protocol):
 
 
 class TokenCounter(Protocol):
-    def count(self, text: str, encoding: str) -> int:
-        """Tokens of `text`."""
+    def count(self, texts: list[str], encoding: str) -> int:
+        """Tokens of all texts of a prompt together, each counted by itself."""
 
 
 class UsageSink(Protocol):

@@ -26,6 +26,7 @@ _HELP = {
     "throughway_cost_nano_usd_total": "What the requests cost.",
     "throughway_unpriced_requests_total": "Requests to targets without a known price, recorded with cost 0.",
     "throughway_estimated_usage_total": "Requests whose usage the provider did not tell, and which was counted here.",
+    "throughway_estimated_prompts_total": "Prompts too long to count at once, of which samples were counted.",
     "throughway_loop_lag_us": "How late a worker's event loop ran its heartbeat.",
     "throughway_snapshot_swaps_total": "Snapshots that workers took into use.",
     "throughway_snapshot_failures_total": "Snapshots that workers could not use.",

@@ -61,11 +61,9 @@ class Services(msgspec.Struct):
     listener: socket.socket
     resolve: Resolve
     log: Log
-    counter: TokenCounter
+    counter: Callable[[Registry], TokenCounter]
     spool: Callable[[Registry], Spool]
-    """Made once the worker has its metrics, in which it counts what it drops."""
-    start_counter: Callable[[], object]
-    """Loads the vocabularies in the background, once the worker serves."""
+    """Both are made once the worker has its metrics, in which they count what they estimate and what they drop."""
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -93,6 +91,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         registry = Registry(memory, slot)
         spool = services.spool(registry)
+        self._counter = services.counter(registry)
         self._wheel = Wheel(loop)
         self._wheel.start()
         self._pools = Pools(loop, self._wheel)
@@ -110,7 +109,6 @@ class Worker:
         _settle_memory()
         memory.set_state(slot, slots.SERVING)
         self._log.event("info", "worker.serving", slot=slot, pid=os.getpid(), version=self._pipeline.version)
-        services.start_counter()
         await self._stopping.wait()
         await self._drain(server)
         heartbeat.cancel()
@@ -170,7 +168,7 @@ class Worker:
     async def _load_snapshot(self) -> None:
         generation = self._memory.snapshot_generation
         snapshot = await asyncio.to_thread(read_snapshot, self._node.snapshot_file)
-        admission = Admission(self._table, self._services.counter, {t.name: t for t in snapshot.teams})
+        admission = Admission(self._table, self._counter, {t.name: t for t in snapshot.teams})
         compiled = compile_snapshot(snapshot, self._pools, self._services.resolve, admission)
         self._pipeline.swap(compiled, admission)
         self._pools.keep(snapshot.providers)

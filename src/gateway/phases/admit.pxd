@@ -3,7 +3,6 @@ from libc.stdint cimport int64_t
 
 from _fastpath.bucket cimport Plan
 from _fastpath.wheel cimport unix_ms
-from _fastpath.chat cimport Reading
 from gateway.base.context cimport Compiled, Context, KeyEntry, ModelEntry
 
 cdef class Admission:
@@ -12,7 +11,5 @@ cdef class Admission:
     cpdef compile(self, KeyEntry entry)
     @cython.locals(plan=Plan, bound=int64_t, tokens=int64_t, prompt=int64_t, refused=int, nano_usd=int64_t)
     cpdef admit(self, Context ctx)
-    @cython.locals(total=int64_t)
-    cdef int64_t _count(self, Reading reading, str encoding) except -1
 
 cpdef ModelEntry find_model(Compiled compiled, KeyEntry entry, str name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 
 from _fastpath.bucket import BUDGET, CONCURRENCY, REQUESTS, TABLE_FULL, Plan, Scope, Table
-from _fastpath.chat import Reading
 from _fastpath.wheel import unix_ms
 from gateway.base.budget import period_at
 from gateway.base.context import Compiled, Context, KeyEntry, ModelEntry
@@ -88,7 +87,7 @@ class Admission:
         reading, entry = ctx.reading, ctx.key
         assert reading is not None and entry is not None
         model = ctx.model = find_model(ctx.compiled, entry, reading.model)
-        ctx.prompt_tokens = prompt = self._count(reading, model.encoding)
+        ctx.prompt_tokens = prompt = reading.fixed_tokens + self._counter.count(reading.texts, model.encoding)
         if unix_ms() >= entry.budget_ends_s * 1_000:
             self.compile(entry)
         plan = entry.plan
@@ -111,13 +110,6 @@ class Admission:
         ctx.reserved_tokens = tokens
         ctx.reserved_nano_usd = nano_usd
         ctx.limit_fields = plan.limit_fields()
-
-    def _count(self, reading: Reading, encoding: str) -> int:
-        count = self._counter.count
-        total = reading.fixed_tokens
-        for text in reading.texts:
-            total += count(text, encoding)
-        return total
 
 
 def _scope(scope_id: bytes, limits: Limits, budget: Budget | None, period: int) -> Scope:

@@ -28,7 +28,7 @@ _ENCODING_OF = (
     ("gpt-3.5", "cl100k_base"),
     ("text-embedding-", "cl100k_base"),
 )
-"""Prefixes of models whose vocabulary is published, the first that fits. Others count as o200k_base, which is near."""
+"""Prefixes of models whose vocabulary is published, the first that fits. Others count as o200k_base; docs/operations.md says how near that is."""
 
 _PRICES = {
     "input": "input_usd_per_million",
