@@ -6,6 +6,7 @@ from _fastpath.wheel cimport Timer, Wheel
 cdef class Edge:
     cdef Wheel wheel
     cdef object loop, on_request, on_head, on_refusal
+    cdef public object refusal_fields
     cdef int64_t head_limit, body_limit, all_bodies_limit, max_in_flight, max_connections
     cdef int64_t head_ns, body_gap_ns, idle_ns, write_ns
     cdef set _connections
@@ -32,11 +33,13 @@ cdef class Exchange:
     cdef readonly bytes body
     cdef readonly int64_t received_ns
     cdef public object on_disconnect, on_drain
+    cdef public str client
     cdef _send(self, EdgeConnection connection, bytes data, bint last)
     cdef _send_large(self, EdgeConnection connection, bytes head, bytes data, bint last)
 
 cdef class EdgeConnection(Timer):
     cdef Edge edge
+    cdef str client                            # for whom the other end speaks; None where it speaks for itself
     cdef object transport
     cdef RequestHead head
     cdef Exchange exchange                     # the one being received or answered

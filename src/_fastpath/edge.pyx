@@ -193,6 +193,12 @@ cdef class Edge:
         """A protocol for one accepted socket."""
         return EdgeConnection.__new__(EdgeConnection, self)
 
+    def on_behalf_of(self, str client):
+        """A protocol for one accepted socket whose other end speaks for `client`."""
+        cdef EdgeConnection connection = EdgeConnection.__new__(EdgeConnection, self)
+        connection.client = client
+        return connection
+
     cdef _report(self, error):
         self.loop.call_exception_handler({"message": "the application behind the edge failed", "exception": error})
 
@@ -242,6 +248,11 @@ cdef class Exchange:
         if self.connection is None:
             return None
         return self.connection.head.header(name)
+
+    def values(self, bytes name not None):
+        if self.connection is None:
+            return []
+        return [value for field, value in self.connection.head.headers() if field == name]
 
     def credential(self):
         """The caller's secret, from `authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`; None where there is
@@ -491,6 +502,7 @@ cdef class EdgeConnection(Timer):
             return
         exchange = Exchange.__new__(Exchange)
         exchange.connection = self
+        exchange.client = self.client
         exchange.method = head.method
         exchange.path = head.path
         exchange.query = head.query
@@ -701,12 +713,16 @@ cdef class EdgeConnection(Timer):
     cdef _refuse(self, int status, str reason):
         """Answers what never became a request of the application, and closes."""
         cdef Exchange exchange = self.exchange
-        cdef bytes headers, body, framing
+        cdef bytes headers, body, framing, origin = None
+        if self.edge.refusal_fields is not None and PyBytes_GET_SIZE(self.head.buf):
+            origin = self.head.header(b"origin")
         if exchange is not None:
             exchange.state = ENDED
             self._release(exchange)
         try:
             headers, body = self.edge.on_refusal(status, reason, self.peer_name())
+            if self.edge.refusal_fields is not None:
+                headers = headers + self.edge.refusal_fields(origin)
         except Exception as error:
             self.edge._report(error)
             headers = body = _NO_BYTES
@@ -727,6 +743,8 @@ cdef class EdgeConnection(Timer):
             self.transport.write_eof()
 
     cdef str peer_name(self):
+        if self.client is not None:
+            return self.client
         peer = self.transport.get_extra_info("peername")
         return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
 

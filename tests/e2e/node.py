@@ -89,6 +89,10 @@ class Gateway:
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(self.settings)
 
+    def set_environment(self, **variables: str) -> None:
+        """Before the start."""
+        self._environment |= variables
+
     def configure(self, settings: dict[str, Any] | str) -> None:
         """Writes the configuration file, whole."""
         text = settings if isinstance(settings, str) else json.dumps(settings, indent=1)  # JSON is YAML

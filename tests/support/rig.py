@@ -45,6 +45,7 @@ class FakeExchange:
         self.received_ns = now_ns()
         self.on_disconnect: Callable[[], object] | None = None
         self.on_drain: Callable[[], object] | None = None
+        self.client: str | None = None
         self.calls: list[tuple[Any, ...]] = []
         self.started = False
         self.takes_more = True
@@ -67,6 +68,9 @@ class FakeExchange:
 
     def header(self, name: bytes) -> bytes | None:
         return self.headers.get(name)
+
+    def values(self, name: bytes) -> list[bytes]:
+        return [self.headers[name]] if name in self.headers else []
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         assert not self.started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -46,6 +47,28 @@ class Bounds(msgspec.Struct, frozen=True):
 class Tls(msgspec.Struct, frozen=True):
     cert_file: str
     key_file: str
+    client_ca_file: str | None = None
+    """The authorities whose certificates callers show; None: nobody is asked for one."""
+    client_auth: Literal["required", "optional"] = "required"
+
+
+class TrustedProxies(msgspec.Struct, frozen=True):
+    """Who is believed about the caller's address, and in which header."""
+
+    networks: tuple[str, ...]
+    header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+
+
+class Cors(msgspec.Struct, frozen=True):
+    """What browsers are told of other origins' pages."""
+
+    origins: tuple[str, ...]
+    """Exactly as browsers write them, or "*" alone."""
+    methods: tuple[str, ...] = ("GET", "HEAD", "POST")
+    headers: tuple[str, ...] | None = None
+    """None: those that are asked for."""
+    max_age_s: int = 7_200
+    """How long a browser may remember a preflight's answer; Chromium's own bound."""
 
 
 class Admin(msgspec.Struct, frozen=True):
@@ -65,6 +88,10 @@ class Node(msgspec.Struct, frozen=True):
     admin: Admin | None = Admin(listen=Address(port=8081))
     state_dir: Path = Path("state")
     tls: Tls | None = None
+    proxy_protocol: tuple[str, ...] = ()
+    """Networks from which a connection to `listen` begins with a PROXY header."""
+    trusted_proxies: TrustedProxies | None = None
+    cors: Cors | None = None
     timeouts: ServerTimeouts = ServerTimeouts()
     bounds: Bounds = Bounds()
     drain_grace_ms: int = 30_000

@@ -23,6 +23,8 @@ class Exchange(Protocol):
     """Called once if the client leaves before the answer has ended."""
     on_drain: Callable[[], object] | None
     """Called when the client has taken what `write` said was too much."""
+    client: str | None
+    """The address of the caller for whom a trusted proxy speaks; None where no proxy is trusted, and then `peer` is the caller."""
 
     @property
     def method(self) -> str: ...
@@ -57,6 +59,9 @@ class Exchange(Protocol):
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, named in lower case."""
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of a header, in order."""
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer at once. The edge adds content-length, date and connection."""

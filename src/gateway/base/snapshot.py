@@ -66,8 +66,14 @@ class Provider(_Value, frozen=True):
     warm_connections: int = 0
     """Kept open ahead of need by each worker."""
     ca_file: str | None = None
+    """A bundle of the authorities to trust in place of the system's."""
+    cert_file: str | None = None
+    """With `key_file`: what this node shows to a provider that asks for a certificate."""
+    key_file: str | None = None
     proxy: str | None = None
     """An HTTP proxy's URL for CONNECT; None takes HTTPS_PROXY / NO_PROXY of the node; "" connects directly."""
+    allow_addresses: tuple[str, ...] = ()
+    """Networks that are connected to although `net.guard` would refuse them."""
 
 
 class Target(_Value, frozen=True):

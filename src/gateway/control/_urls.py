@@ -52,6 +52,23 @@ def proxy(text: str) -> str:
     return text.rstrip("/")
 
 
+def origin(text: str) -> str:
+    """An origin exactly as browsers send it: scheme, host, and the port unless it is the scheme's own; in lower case.
+
+    Raises:
+        ValueError: not such an origin.
+    """
+    parts = _split(text, ("https", "http"))
+    _check_host(parts)
+    if parts.path or "?" in text or "#" in text:
+        raise ValueError(f"an origin ends with its host or port; write {parts.scheme}://{parts.netloc}")
+    if parts.port == {"https": 443, "http": 80}[parts.scheme]:
+        raise ValueError("browsers leave out the scheme's own port; leave it out too")
+    if text != text.lower():
+        raise ValueError("browsers send origins in lower case; write it so")
+    return text
+
+
 def doubts(url: str) -> list[str]:
     """What is allowed in a base URL and yet most often a mistake."""
     parts = urlsplit(url)

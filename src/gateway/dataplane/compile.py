@@ -14,6 +14,7 @@ from gateway.base.snapshot import Key, Provider, Snapshot
 from gateway.codec.dialects import openai
 from gateway.net.dial import MAX_HANDSHAKES, Dialer, Resolver
 from gateway.net.pool import UpstreamPool
+from gateway.net.tls import TlsFiles
 from gateway.phases.admit import Admission
 from gateway.phases.route import schedule
 from gateway.phases.transform import request_head
@@ -31,16 +32,20 @@ class Pools:
         self._resolver = Resolver(loop)
         self._handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
         self._by_provider: dict[Provider, UpstreamPool] = {}
+        self._tls_files: dict[Provider, TlsFiles] = {}
 
     def of(self, provider: Provider) -> UpstreamPool:
-        """The provider's pool, made if it is new. Raises OSError for a bad CA bundle."""
+        """The provider's pool, made if it is new. Raises OSError or ValueError for a bad CA bundle or certificate."""
         pool = self._by_provider.get(provider)
         if pool is None:
+            dialer = Dialer(provider, self._loop, self._resolver, self._handshakes)
+            if dialer.tls is not None and dialer.tls.files:
+                self._tls_files[provider] = dialer.tls
             pool = self._by_provider[provider] = UpstreamPool(
                 provider.name,
                 self._loop,
                 self._wheel,
-                Dialer(provider, self._loop, self._resolver, self._handshakes),
+                dialer,
                 max_connections=provider.max_connections,
                 warm_connections=provider.warm_connections,
                 connect_ms=provider.timeouts.connect_ms,
@@ -51,11 +56,16 @@ class Pools:
         """Closes the pools of all others, and warms these."""
         for provider in self._by_provider.keys() - set(providers):
             self._by_provider.pop(provider).close()
+            self._tls_files.pop(provider, None)
         for pool in self._by_provider.values():
             pool.warm()
 
     def all(self) -> list[UpstreamPool]:
         return list(self._by_provider.values())
+
+    def tls_files(self) -> list[TlsFiles]:
+        """What connections to providers take from files."""
+        return list(self._tls_files.values())
 
 
 def compile_snapshot(snapshot: Snapshot, pools: Pools, resolve: Resolve, admission: Admission) -> Compiled:

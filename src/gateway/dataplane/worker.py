@@ -26,9 +26,11 @@ from gateway.base import node as slots
 from gateway.base.node import Node
 from gateway.base.ports import RecordSpool, TokenCounter
 from gateway.base.snapshot import Snapshot, SnapshotError, decode
+from gateway.dataplane.certificates import follow_certificates
 from gateway.dataplane.compile import Pools, Resolve, compile_snapshot
 from gateway.dataplane.pipeline import Pipeline
-from gateway.net.edge import listen, native_edge, server_tls
+from gateway.net.edge import edge_of_node
+from gateway.net.listener import Listener
 from gateway.phases.account import Accountant, RequestLog
 from gateway.phases.admit import Admission
 from gateway.phases.authenticate import Authenticator
@@ -103,15 +105,19 @@ class Worker:
         self._swaps = registry.counter("throughway_snapshot_swaps_total")
         self._swap_failures = registry.counter("throughway_snapshot_failures_total")
         await self._load_snapshot()
-        self._edge = native_edge(loop, self._wheel, self._pipeline, self._node.bounds, self._node.timeouts)
-        server = await listen(loop, self._edge, services.listener, server_tls(self._node.tls))
+        self._edge = edge_of_node(loop, self._wheel, self._pipeline, self._node)
+        listener = Listener(loop, self._edge, services.listener, self._node, services.log.event)
+        await listener.open()
+        certificates = asyncio.create_task(follow_certificates(listener, self._pools, services.log.event))
+        certificates.add_done_callback(_raise_failure)
         heartbeat = asyncio.create_task(self._beat())
         _settle_memory()
         memory.set_state(slot, slots.SERVING)
         self._log.event("info", "worker.serving", slot=slot, pid=os.getpid(), version=self._pipeline.version)
         await self._stopping.wait()
-        await self._drain(server)
+        await self._drain(listener)
         heartbeat.cancel()
+        certificates.cancel()
         for pool in self._pools.all():
             pool.close()
         self._wheel.close()
@@ -119,11 +125,11 @@ class Worker:
         self._log.event("info", "worker.stopped", slot=slot)
         self._log.close(_CLOSE_S)
 
-    async def _drain(self, server: asyncio.AbstractServer) -> None:
+    async def _drain(self, listener: Listener) -> None:
         self._memory.set_state(self._slot, slots.DRAINING)
         self._log.event("info", "worker.draining", slot=self._slot, in_flight=self._edge.in_flight)
         await asyncio.sleep(self._node.lame_duck_ms / 1_000)
-        server.close()
+        listener.close()
         self._services.listener.close()
         self._edge.drain()
         deadline_ns = now_ns() + self._node.drain_grace_ms * 1_000_000
@@ -187,6 +193,12 @@ class Worker:
             self._log.event("error", "worker.snapshot_refused", slot=self._slot, error=str(error))
         else:
             self._log.event("info", "worker.snapshot_swapped", slot=self._slot, version=self._pipeline.version)
+
+
+def _raise_failure(task: asyncio.Task[None]) -> None:
+    """A task that nobody awaits must not fail in silence: the loop's exception handler is told."""
+    if not task.cancelled():
+        task.result()
 
 
 def _settle_memory() -> None:

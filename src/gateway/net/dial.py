@@ -13,8 +13,11 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from _fastpath.http1 import ProtocolError, parse_response
+from gateway.base.addresses import Networks
 from gateway.base.snapshot import Provider
+from gateway.net.guard import AddressGuard, is_address
 from gateway.net.pool import DialError
+from gateway.net.tls import provider_files
 
 MAX_HANDSHAKES = 4
 """TLS handshakes in flight a worker: each takes 0.8 ms of its loop."""
@@ -39,6 +42,8 @@ class Resolver:
         self._loop = loop
         self._known: dict[tuple[str, int], tuple[float, list[_Address]]] = {}
         self._refreshing: dict[tuple[str, int], asyncio.Task[list[_Address]]] = {}
+        self.public_names: set[str] = set()
+        """Names that were seen at a public address; see `net.guard`."""
 
     async def resolve(self, host: str, port: int) -> list[_Address]:
         """Addresses in the resolver's order of preference. Raises OSError."""
@@ -67,14 +72,6 @@ def _retrieve(task: asyncio.Task[list[_Address]]) -> None:
     """A look-up that failed leaves the last good addresses; who awaits it hears of it, if anybody still does."""
     if not task.cancelled():
         task.exception()
-
-
-def tls_context(provider: Provider) -> ssl.SSLContext:
-    """Verifying, with the provider's own CA bundle where it has one. Raises OSError or ssl.SSLError for a bad bundle."""
-    context = ssl.create_default_context(cafile=provider.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def proxy_of(provider: Provider, url: SplitResult) -> SplitResult | None:
@@ -123,7 +120,7 @@ class Dialer:
 
     Raises:
         ValueError: the proxy to use is none that is spoken to.
-        OSError, ssl.SSLError: the provider's CA bundle cannot be read.
+        OSError, ssl.SSLError: the provider's CA bundle or our certificate for it cannot be used.
     """
 
     def __init__(
@@ -137,8 +134,13 @@ class Dialer:
         self._unix_path = unquote(url.netloc) if url.scheme == "http+unix" else None
         self._host = url.hostname or ""
         self._port = url.port or _ports.get(url.scheme, 80)
-        self._tls = tls_context(provider) if url.scheme == "https" else None
+        self.tls = provider_files(provider) if url.scheme == "https" else None
+        """Renewed by its owner; each connection takes the context that it has by then."""
         self._proxy = proxy_of(provider, url) if self._unix_path is None else None
+        allowed, public = Networks(provider.allow_addresses), resolver.public_names
+        self._guard = AddressGuard(provider.name, self._host, allowed, public)
+        proxy_host = (self._proxy.hostname if self._proxy is not None else None) or ""
+        self._proxy_guard = AddressGuard(provider.name, proxy_host, allowed, public, chosen=True)
         self._turn = 0
         self._failed: dict[_Address, float] = {}
 
@@ -147,6 +149,8 @@ class Dialer:
         try:
             async with asyncio.timeout(self._connect_s):
                 await self._connect(protocol)
+        except DialError:
+            raise
         except TimeoutError as error:
             raise DialError("connect", f"no connection within {self._connect_s:g} s") from error
         except ssl.SSLCertVerificationError as error:
@@ -167,23 +171,30 @@ class Dialer:
         if self._proxy is not None:
             connected = await self._through_proxy(self._proxy)
         else:
-            connected = await self._reach(self._host, self._port)
+            connected = await self._reach(self._host, self._port, self._guard)
         try:
-            if self._tls is None:
+            if self.tls is None:
                 await self._loop.create_connection(protocol, sock=connected)
                 return
             async with _Turn(self._loop, self._handshakes):
-                await self._loop.create_connection(protocol, sock=connected, ssl=self._tls, server_hostname=self._host)
+                await self._loop.create_connection(
+                    protocol, sock=connected, ssl=self.tls.context, server_hostname=self._host
+                )
         except BaseException:
             connected.close()
             raise
 
-    async def _reach(self, host: str, port: int) -> socket.socket:
-        """A connected socket to one of the addresses of `host`, beginning with another one each time. Raises the last OSError."""
-        addresses = self._in_order(await self._resolver.resolve(host, port))
+    async def _reach(self, host: str, port: int, guard: AddressGuard) -> socket.socket:
+        """A connected socket to one of the addresses of `host`, beginning with another one each time.
+
+        Raises:
+            OSError: the last failure.
+            DialError: none of the addresses may be connected to.
+        """
+        addresses = self._permitted(await self._resolver.resolve(host, port), guard)
         share_s = self._connect_s / max(1, len(addresses))
         failure: OSError = OSError(f"{host!r} has no address")
-        for at in addresses:
+        for at in self._in_order(addresses):
             try:
                 async with asyncio.timeout(share_s):
                     connected = await self._connect_to(at)
@@ -194,6 +205,15 @@ class Dialer:
                 self._failed.pop(at, None)
                 return connected
         raise failure
+
+    def _permitted(self, addresses: list[_Address], guard: AddressGuard) -> list[_Address]:
+        """Those that may be connected to. Raises DialError where there are addresses and none of them may."""
+        guard.look_at(str(at[0]) for _, at in addresses)
+        refusals = [guard.refusal(str(at[0])) for _, at in addresses]
+        permitted = [at for at, refusal in zip(addresses, refusals, strict=True) if refusal is None]
+        if not permitted and refusals and refusals[0] is not None:
+            raise DialError("address", refusals[0])
+        return permitted
 
     def _in_order(self, addresses: list[_Address]) -> list[_Address]:
         """In turn, those that failed lately behind the others."""
@@ -217,7 +237,9 @@ class Dialer:
 
     async def _through_proxy(self, proxy: SplitResult) -> socket.socket:
         """A socket that the proxy has connected to the provider (RFC 9110 section 9.3.6)."""
-        connected = await self._reach(proxy.hostname or "", proxy.port or 80)
+        if is_address(self._host) and (refusal := self._guard.refusal(self._host)) is not None:
+            raise DialError("address", refusal)  # names are the proxy's to resolve, and to judge
+        connected = await self._reach(proxy.hostname or "", proxy.port or 80, self._proxy_guard)
         authority = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         lines = [f"CONNECT {authority} HTTP/1.1", f"host: {authority}"]
         if proxy.username:

@@ -10,7 +10,10 @@ from typing import Protocol, cast
 
 from _fastpath.edge import Edge, Exchange
 from _fastpath.wheel import Wheel
-from gateway.base.node import Bounds, ServerTimeouts, Tls
+from gateway.base.addresses import Networks
+from gateway.base.node import Bounds, Node, ServerTimeouts
+from gateway.net.cors import CrossOrigin
+from gateway.net.forwarded import Forwarded, Handler
 
 BACKLOG = 4_096
 
@@ -45,20 +48,23 @@ def native_edge(
     )
 
 
+def edge_of_node(loop: asyncio.AbstractEventLoop, wheel: Wheel, application: Handler, node: Node) -> Edge:
+    """The edge where applications ask. What the node does not configure is not there and costs nothing."""
+    cross_origin = None
+    if node.cors is not None:
+        application = cross_origin = CrossOrigin(application, node.cors)
+    if node.trusted_proxies is not None:
+        trusted = node.trusted_proxies
+        application = Forwarded(application, Networks(trusted.networks), trusted.header.encode())
+    edge = native_edge(loop, wheel, application, node.bounds, node.timeouts)
+    if cross_origin is not None:
+        edge.refusal_fields = cross_origin.fields
+    return edge
+
+
 async def listen(
     loop: asyncio.AbstractEventLoop, edge: Edge, listener: socket.socket, tls: ssl.SSLContext | None = None
 ) -> asyncio.Server:
     """Accepts on a copy of `listener`, which stays the caller's."""
     protocol = cast("Callable[[], asyncio.Protocol]", edge)  # a protocol by its methods, not by its base
     return await loop.create_server(protocol, sock=listener.dup(), backlog=BACKLOG, ssl=tls)
-
-
-def server_tls(tls: Tls | None) -> ssl.SSLContext | None:
-    """Raises OSError or ssl.SSLError for a bad certificate or key."""
-    if tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(tls.cert_file, tls.key_file)
-    context.set_alpn_protocols(["http/1.1"])
-    return context

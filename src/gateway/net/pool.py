@@ -33,7 +33,7 @@ Dial = Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[object]]
 
 
 class DialError(OSError):
-    """No connection could be made. `kind` is "connect" for a time-out, else "resolve", "refused" or "tls"."""
+    """No connection could be made. `kind` is "connect" for a time-out, else "resolve", "address", "refused" or "tls"."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

@@ -148,6 +148,9 @@ class Accountant:
         record = self._record(ctx, usage, duration_us, max(0, duration_us - provider_us), first_token_us)
         if ctx.key is not None:
             self._spool.append(record)
+        client = ctx.exchange.client
+        if client is not None:  # for the log alone: usage records hold nobody's address
+            record = b'%b,"client":"%b"}' % (record[:-1], client.encode())
         self._log.request(record, ctx.error[:MAX_ERROR_CHARS])
 
     def _record(self, ctx: Context, usage: Usage, duration_us: int, overhead_us: int, first_token_us: int) -> bytes:

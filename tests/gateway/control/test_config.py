@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from gateway.base import snapshot as snapshots
 from gateway.base.errors import ConfigurationError, Problem
-from gateway.base.node import Address
+from gateway.base.node import Address, Cors, Tls, TrustedProxies
 from gateway.base.snapshot import NANO_USD, Budget, Limits, Price
 from gateway.control.config import FileSource, SecretError, _yaml, describe, effective, load, resolve
 from gateway.control.config._compile import encoding_of
 from gateway.control.keys import KeyStore, key_hmac
+from tests.support.certificates import Authority
 
 CASES = Path(__file__).parent / "config_cases"
 DOCS = Path(__file__).parents[3] / "docs"
@@ -202,6 +203,79 @@ def test_the_same_input_gives_the_same_version(example: Path) -> None:
 )
 def test_the_vocabulary_follows_the_models_name(model: str, encoding: str) -> None:
     assert encoding_of(model) == encoding
+
+
+# -- the network
+
+
+NETWORK = """\
+tls: {cert_file: server.pem, key_file: server.key, client_ca_file: ca.pem}
+proxy_protocol: {from: [10.0.0.0/8, unix]}
+trusted_proxies: {from: ["::ffff:192.0.2.0/120"]}
+cors: {origins: ["https://app.example"], headers: [authorization], max_age_s: 60}
+providers:
+  a: {kind: openai, base_url: "https://api.example/v1", tls: {ca_file: ca.pem, cert_file: server.pem, key_file: server.key}}
+  b: {kind: openai, base_url: "https://api.example/v1", ca_file: ca.pem, allow_addresses: ["fd00:ec2::254"]}
+models: {m: {targets: [{provider: a, price: {input_usd_per_million: 0, output_usd_per_million: 0}}]}}
+"""
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    authority = Authority("Test CA")
+    authority.issue("localhost").write(tmp_path)
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    (tmp_path / "g.yaml").write_text(NETWORK)
+    return tmp_path / "g.yaml"
+
+
+def test_settings_of_the_network_compile_and_are_shown(network: Path) -> None:
+    loaded = load(network, {})
+    node, (a, b), folder = loaded.node, loaded.snapshot.providers, network.parent
+    cert, key, ca = (str(folder / name) for name in ("server.pem", "server.key", "ca.pem"))
+    assert node.tls == Tls(cert, key, ca, "required")
+    assert node.proxy_protocol == ("10.0.0.0/8", "unix")
+    assert node.trusted_proxies == TrustedProxies(("::ffff:c000:200/120",), "x-forwarded-for")
+    assert node.cors == Cors(("https://app.example",), ("GET", "HEAD", "POST"), ("authorization",), 60)
+    assert (a.ca_file, a.cert_file, a.key_file, a.allow_addresses) == (ca, cert, key, ())
+    assert (b.ca_file, b.cert_file, b.allow_addresses) == (ca, None, ("fd00:ec2::254/128",))
+    shown = effective(network, {})
+    for line in (
+        'proxy_protocol:\n  from: ["10.0.0.0/8", unix]\n',
+        'trusted_proxies:\n  from: ["::ffff:c000:200/120"]\n  header: x-forwarded-for\n',
+        f"client_ca_file: {ca}",
+        "allow_addresses: [fd00:ec2::254/128]",
+        "max_age_s: 60",
+        "methods: [GET, HEAD, POST]",
+    ):
+        assert line in shown, shown
+
+
+def test_nothing_of_it_is_on_unless_it_is_asked_for(example: Path) -> None:
+    node = load(example, ENVIRON).node
+    assert (node.tls, node.proxy_protocol, node.trusted_proxies, node.cors) == (None, (), None, None)
+    assert not any(name in effective(example, ENVIRON) for name in ("cors", "proxy", "tls", "allow_addresses"))
+
+
+def test_certificates_that_cannot_be_used_are_mistakes_at_the_start_and_no_reason_to_refuse_a_change(
+    network: Path, tmp_path: Path
+) -> None:
+    source = FileSource(network, {})
+    source.load()
+    _, other = Authority("Other").issue("localhost").write(tmp_path, "other")
+    Path(other).replace(tmp_path / "server.key")
+    (tmp_path / "ca.pem").write_text("none")
+    pair = "server.pem and server.key cannot be used: the key does not belong to the certificate"
+    assert findings(network) == [
+        f"g.yaml:1:18: tls.cert_file: {pair}",
+        "g.yaml:1:68: tls.client_ca_file: ca.pem cannot be used: the file holds no PEM certificate",
+        "g.yaml:6:72: providers.a.tls.ca_file: ca.pem cannot be used: the file holds no PEM certificate",
+        f"g.yaml:6:91: providers.a.tls.cert_file: {pair}",
+        "g.yaml:7:66: providers.b.ca_file: ca.pem cannot be used: the file holds no PEM certificate",
+    ]
+    network.write_text(NETWORK.replace("max_age_s: 60", "max_age_s: 61"))
+    assert source.load().version == source.load().version
+    assert any("cors" in warning for warning in source.warnings)
 
 
 # -- secrets

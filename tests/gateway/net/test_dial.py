@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
@@ -38,11 +39,8 @@ class World:
         self.handshakes = asyncio.Semaphore(dial_module.MAX_HANDSHAKES)
         self.connections: list[UpstreamConnection] = []
 
-    def dialer(
-        self, url: str, *, connect_ms: int = 5_000, ca_file: str | None = None, proxy: str | None = None
-    ) -> Dialer:
-        timeouts = Timeouts(connect_ms=connect_ms)
-        provider = Provider("p", "openai", url, timeouts=timeouts, ca_file=ca_file, proxy=proxy)
+    def dialer(self, url: str, *, connect_ms: int = 5_000, **settings: Any) -> Dialer:
+        provider = Provider("p", "openai", url, timeouts=Timeouts(connect_ms=connect_ms), **settings)
         return Dialer(provider, self.loop, self.resolver, self.handshakes)
 
     async def dial(self, dialer: Dialer) -> UpstreamConnection:
@@ -246,7 +244,7 @@ def test_all_addresses_take_turns_and_one_that_failed_comes_last(monkeypatch: py
         dialer = world.dialer("http://name")
         monkeypatch.setattr(dialer, "_connect_to", connect_to)
         for _ in range(6):
-            (await dialer._reach("name", 1)).close()
+            (await dialer._reach("name", 1, dialer._guard)).close()
         assert tried == ["2", "3", "3", "1", "3", "3", "1"], "2 was tried once, and is not for a while"
 
     run(main)
@@ -268,6 +266,110 @@ def test_an_address_family_that_the_machine_lacks_is_passed_over(monkeypatch: py
             for _ in range(2):
                 (await world.dial(dialer)).close()
             monkeypatch.undo()
+
+    run(main)
+
+
+# -- addresses that must not be connected to
+
+
+@contextlib.contextmanager
+def dialled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Every address that is connected to, by the very call that does it."""
+    seen: list[str] = []
+
+    async def connect_to(self: Dialer, at: tuple[int, tuple[str, int]]) -> socket.socket:
+        seen.append(at[1][0])
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Dialer, "_connect_to", connect_to)
+        yield seen
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "0.0.0.0", "ff02::1"],
+)
+@pytest.mark.parametrize("url", ["http://api.example.com", "http://vllm", "http://[{}]", "http://{}"])
+def test_metadata_is_not_connected_to_whatever_leads_there(
+    monkeypatch: pytest.MonkeyPatch, address: str, url: str
+) -> None:
+    if "{" in url and ("[" in url) is not (":" in address):
+        return
+    pretend(monkeypatch, (address, 80))
+
+    async def main(world: World) -> None:
+        with dialled(monkeypatch) as seen:
+            assert await world.kind(url.format(address)) == "address"
+            assert seen == []
+            assert await world.kind(url.format(address), allow_addresses=(address,)) == "refused"
+            assert seen == [address]
+
+    run(main)
+
+
+def test_a_name_is_judged_by_the_address_that_is_dialled_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS rebinding: the name is fine when it is first asked for, and leads into the network later."""
+    answers = [["8.8.8.8"], ["10.0.0.7"], ["127.0.0.1"], ["169.254.169.254"], ["10.0.0.7", "8.8.4.4"]]
+
+    async def main(world: World) -> None:
+        asked: list[str] = []
+
+        async def look_up(host: str, port: int, **_: object) -> Any:
+            asked.append(host)
+            return [(socket.AF_INET, 1, 6, "", (address, port)) for address in answers[len(asked) - 1]]
+
+        class Loop:
+            create_task = world.loop.create_task
+            getaddrinfo = staticmethod(look_up)
+
+        world.resolver = Resolver(cast(asyncio.AbstractEventLoop, Loop()))
+        monkeypatch.setattr(dial_module, "RESOLVE_EVERY_S", -1)
+        dialer = world.dialer("http://api.example.com")
+        with dialled(monkeypatch) as seen:
+            for expected in ("refused", "refused", "address", "address", "address", "refused"):
+                with pytest.raises(
+                    DialError
+                ) as failed:  # each dial takes the last answer, and asks again behind its back
+                    await world.dial(dialer)
+                assert failed.value.kind == expected
+                await asyncio.sleep(0.01)
+                if len(asked) == len(answers):
+                    monkeypatch.setattr(dial_module, "RESOLVE_EVERY_S", 1_000)
+        assert seen == ["8.8.8.8", "8.8.8.8", "8.8.4.4"]
+
+    run(main)
+
+
+def test_a_public_name_never_leads_to_this_machine_and_local_names_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, ("127.0.0.1", 80))
+
+    async def main(world: World) -> None:
+        with dialled(monkeypatch) as seen:
+            with pytest.raises(
+                DialError, match=r"'api\.example\.com' resolves.*providers\.p\.allow_addresses"
+            ) as failed:
+                await world.dial(world.dialer("http://api.example.com"))
+            assert failed.value.kind == "address" and seen == []
+            for host in ("localhost", "vllm", "vllm.internal", "127.0.0.1"):
+                assert await world.kind(f"http://{host}") == "refused"
+            assert len(seen) == 4
+
+    run(main)
+
+
+def test_through_a_proxy_addresses_are_judged_and_names_are_the_proxys(
+    monkeypatch: pytest.MonkeyPatch, ca_file: str
+) -> None:
+    async def main(world: World) -> None:
+        async with Proxy(b"HTTP/1.1 403 No\r\n\r\n").running() as at:
+            proxy = f"http://{at}"
+            for url, kind in (("https://169.254.169.254", "address"), ("https://10.0.0.7", "refused")):
+                assert await world.kind(url, proxy=proxy, ca_file=ca_file) == kind
+            assert await world.kind("https://api.example.com", proxy=proxy, ca_file=ca_file) == "refused"
+        pretend(monkeypatch, ("169.254.169.254", 80))
+        assert await world.kind("https://api.example.com", proxy="http://proxy:3128", ca_file=ca_file) == "address"
 
     run(main)
 
@@ -418,6 +520,59 @@ def test_a_bad_bundle_is_told_when_the_dialer_is_made(tmp_path: Path) -> None:
             world.dialer("https://localhost", ca_file=str(tmp_path / "bad.pem"))
         with pytest.raises(OSError, match="No such file"):
             world.dialer("https://localhost", ca_file=str(tmp_path / "none.pem"))
+
+    run(main)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_provider_that_asks_for_a_certificate_gets_ours_and_the_newest(
+    version: ssl.TLSVersion, authority: Authority, ca_file: str, tmp_path: Path
+) -> None:
+    ours, others = Authority("Ours"), Authority("Others")
+    cert_file, key_file = ours.issue("gateway-1").write(tmp_path, "gateway")
+    shown: list[str] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        subject = dict(pair[0] for pair in writer.get_extra_info("ssl_object").getpeercert()["subject"])
+        shown.append(subject["commonName"])
+        while await read_request(reader):
+            writer.write(sized(b"known"))
+        writer.close()
+
+    async def main(world: World) -> None:
+        tls = server_tls(authority, tmp_path, "localhost")
+        tls.maximum_version = version
+        tls.load_verify_locations(cadata=ours.pem.decode())
+        tls.verify_mode = ssl.CERT_REQUIRED
+        server = await asyncio.start_server(script, "127.0.0.1", 0, ssl=tls)
+        url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+        dialer = world.dialer(url, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
+        assert dialer.tls is not None
+        for name in ("gateway-1", "gateway-2"):
+            await world.dial(dialer)
+            while not shown or shown[-1] != name:  # noqa: ASYNC110 - TLS 1.3: the server is done after the client
+                await asyncio.sleep(0.002)
+            ours.issue("gateway-2").write(tmp_path, "gateway")
+            assert dialer.tls.renew() == ""
+        for wrong in (None, others.issue("stranger").write(tmp_path, "stranger")):
+            files: dict[str, Any] = {"cert_file": wrong[0], "key_file": wrong[1]} if wrong is not None else {}
+            with contextlib.suppress(DialError):  # TLS 1.2 refuses in the handshake, TLS 1.3 with the first read
+                connection = await world.dial(world.dialer(url, ca_file=ca_file, **files))
+                while connection.idle:  # noqa: ASYNC110 - until the refusal has come
+                    await asyncio.sleep(0.002)
+        assert len(shown) == 2
+        server.close()
+
+    run(main)
+
+
+def test_a_pair_that_does_not_fit_is_told_when_the_dialer_is_made(authority: Authority, tmp_path: Path) -> None:
+    cert_file, _ = authority.issue("a").write(tmp_path, "a")
+    _, key_file = authority.issue("b").write(tmp_path, "b")
+
+    async def main(world: World) -> None:
+        with pytest.raises(ssl.SSLError):
+            world.dialer("https://localhost", cert_file=cert_file, key_file=key_file)
 
     run(main)
 

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.base.addresses import Networks, Reach, packed, reach
 from gateway.base.node import Address
+from gateway.control import _urls
 from gateway.control.config._kinds import Secret
 from gateway.control.config._reading import Path_, Reading
 from gateway.control.config._yaml import Mapping, Node
@@ -28,6 +30,7 @@ def check(values: Values, root: Node | None, reading: Reading) -> None:
     _references(root, reading)
     _listeners(values, reading)
     _bounds(values, reading)
+    _callers(values, reading)
     _unused(values, reading)
     for name, provider in values.get("providers", {}).items():
         _provider(("providers", name), provider, reading)
@@ -80,6 +83,15 @@ def _bounds(values: Values, reading: Reading) -> None:
         )
 
 
+def _callers(values: Values, reading: Reading) -> None:
+    tls = values.get("tls", {})
+    if "client_auth" in tls and "client_ca_file" not in tls:
+        reading.error(("tls", "client_auth"), "has no meaning without `client_ca_file`; write whose certificates count")
+    origins = values.get("cors", {}).get("origins", [])
+    if "*" in origins and len(origins) > 1:
+        reading.error(("cors", "origins"), "`*` is every origin; write it alone, or leave it out")
+
+
 def _unused(values: Values, reading: Reading) -> None:
     for name in ("redis", "database"):
         if name in values:
@@ -95,6 +107,35 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
         if name.lower() in seen:
             reading.error((*path, "headers", name), "stands already, in another case; header names have none")
         seen.add(name.lower())
+
+    _provider_tls(path, provider, reading)
+    _provider_address(path, provider, reading)
+
+
+def _provider_tls(path: Path_, provider: Values, reading: Reading) -> None:
+    tls, url = provider.get("tls", {}), provider.get("base_url", "https:")
+    for one, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+        if one in tls and other not in tls:
+            reading.error((*path, "tls", one), f"stands alone; `{other}` belongs to it")
+    if "ca_file" in tls and "ca_file" in provider:
+        reading.error((*path, "ca_file"), "stands in `tls` too; keep that one")
+    if tls and not url.startswith("https:"):
+        reading.warn((*path, "tls"), "has no effect: base_url is not https://")
+
+
+def _provider_address(path: Path_, provider: Values, reading: Reading) -> None:
+    """Addresses that stand in the file; those that names lead to are judged when they are connected to."""
+    allowed = Networks(each for each in provider.get("allow_addresses", []) if isinstance(each, str))
+    for key in ("base_url", "proxy"):
+        host = _urls.host_of(provider.get(key) or "")
+        try:
+            address = packed(host)
+        except ValueError:
+            continue
+        found, what = reach(address)
+        if found is Reach.NEVER and address not in allowed:
+            message = f'{host} is never connected to: {what}; `allow_addresses: ["{host}"]` would allow it'
+            reading.error((*path, key), message)
 
 
 def _model(name: str, model: Values, reading: Reading) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gateway.base.node import Admin, Bounds, Node, ServerTimeouts, Tls
+from gateway.base.node import Admin, Bounds, Cors, Node, ServerTimeouts, Tls, TrustedProxies
 from gateway.base.snapshot import Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
 from gateway.control.config._reading import Reading
 from gateway.control.keys import StoredKey, key_hmac
@@ -72,7 +72,7 @@ def _add_price(path: tuple[str | int, ...], target: Values, provider: Values, re
 
 def node(values: Values) -> Node:
     """The node's own settings."""
-    tls = values.get("tls")
+    tls, proxies, cors = values.get("tls"), values.get("trusted_proxies"), values.get("cors")
     admin = values["admin"]
     return Node(
         listen=values["listen"],
@@ -80,12 +80,25 @@ def node(values: Values) -> Node:
         admin=Admin(admin["listen"], admin["token"].value if "token" in admin else ""),
         state_dir=Path(values["state_dir"]),
         tls=Tls(**tls) if tls else None,
+        proxy_protocol=tuple(values.get("proxy_protocol", {}).get("from", ())),
+        trusted_proxies=TrustedProxies(tuple(proxies["from"]), proxies["header"]) if proxies else None,
+        cors=_cors(cors) if cors else None,
         timeouts=ServerTimeouts(**values["timeouts"]),
         bounds=Bounds(**values["bounds"]),
         drain_grace_ms=values["drain_grace_ms"],
         lame_duck_ms=values["lame_duck_ms"],
         log_level=values["log_level"],
         spool_bytes=values["spool_bytes"],
+    )
+
+
+def _cors(values: Values) -> Cors:
+    headers = values.get("headers")
+    return Cors(
+        origins=tuple(values["origins"]),
+        methods=tuple(values["methods"]),
+        headers=tuple(headers) if headers is not None else None,
+        max_age_s=values["max_age_s"],
     )
 
 
@@ -102,7 +115,7 @@ def snapshot(values: Values, stored: tuple[StoredKey, ...], pepper: bytes) -> Sn
 
 
 def _provider(name: str, values: Values) -> Provider:
-    api_key = values.get("api_key")
+    api_key, tls = values.get("api_key"), values.get("tls", {})
     return Provider(
         name=name,
         kind=values["kind"],
@@ -112,8 +125,11 @@ def _provider(name: str, values: Values) -> Provider:
         timeouts=Timeouts(**values["timeouts"]),
         max_connections=values["max_connections"],
         warm_connections=values["warm_connections"],
-        ca_file=values.get("ca_file"),
+        ca_file=tls.get("ca_file", values.get("ca_file")),
+        cert_file=tls.get("cert_file"),
+        key_file=tls.get("key_file"),
         proxy=values.get("proxy"),
+        allow_addresses=tuple(values.get("allow_addresses", ())),
     )
 
 

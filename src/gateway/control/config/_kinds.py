@@ -13,11 +13,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gateway.base.addresses import UNIX
 from gateway.base.node import Address
 from gateway.base.snapshot import NANO_USD
 from gateway.control import _urls
@@ -361,6 +363,53 @@ class HeaderValue(Kind, frozen=True, kw_only=True):
         return "text"
 
 
+class Network(Kind, frozen=True, kw_only=True):
+    """A network in its canonical spelling; an address alone is the network of one."""
+
+    unix: bool = False
+    """Whether `unix` may stand for those who connect to a Unix socket."""
+
+    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> str:
+        text = node.text
+        if self.unix and text == UNIX:
+            return text
+        try:
+            if "%" in text:
+                raise ValueError("an address with a zone")
+            return str(ip_network(text))
+        except ValueError as error:
+            if "host bits" in str(error):
+                raise ValueError(
+                    f'"{_short(text)}" has bits behind its prefix; the network is {ip_network(text, strict=False)}'
+                ) from None
+            raise ValueError(f'"{_short(text)}" is not {self.words()}') from None
+
+    def words(self) -> str:
+        return f"an IP address or a network such as 10.0.0.0/8{', or `unix`' if self.unix else ''}"
+
+
+class Origin(Kind, frozen=True, kw_only=True):
+    """An origin as browsers send it (RFC 6454): scheme, host and a port that is not the scheme's own."""
+
+    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> str:
+        return node.text if node.text == "*" else _urls.origin(node.text)
+
+    def words(self) -> str:
+        return "an origin such as https://app.example, or `*`"
+
+
+class HeaderToken(Name, frozen=True, kw_only=True):
+    """A header's name (RFC 9110 token)."""
+
+    what: str = "a header"
+
+    def fault(self, name: str) -> str:
+        return "" if _TOKEN.match(name) else f'"{_short(name)}" is not the name of a header (RFC 9110 token)'
+
+    def words(self) -> str:
+        return "the name of a header"
+
+
 # -- what holds others
 
 
@@ -375,9 +424,9 @@ class Field(msgspec.Struct, frozen=True):
     required: bool = False
 
     def initial(self) -> Any:
-        """Its value where it is absent: the default, a record's own defaults, or None."""
+        """Its value where it is absent: the default, a record's own defaults unless something in it is required, or None."""
         if self.default is None and isinstance(self.kind, Record):
-            return self.kind.defaults() or None
+            return None if self.kind.has_required else self.kind.defaults() or None
         return self.default
 
 
@@ -410,6 +459,10 @@ class Record(Kind, frozen=True, kw_only=True):
         if field.required:
             reading.error(here, f"is missing; write {field.kind.words()}")
         return field.initial()
+
+    @property
+    def has_required(self) -> bool:
+        return any(field.required for field in self.fields.values())
 
     def defaults(self) -> dict[str, Any]:
         """The normal form of an empty mapping."""

@@ -6,7 +6,7 @@ structs in `gateway.base`: they stand there alone.
 
 from __future__ import annotations
 
-from gateway.base.node import Bounds, Node, ServerTimeouts
+from gateway.base.node import Bounds, Cors, Node, ServerTimeouts
 from gateway.base.snapshot import Model, Provider, Target, Timeouts
 from gateway.control.config._kinds import (
     BaseUrl,
@@ -15,12 +15,15 @@ from gateway.control.config._kinds import (
     Field,
     FilePath,
     HeaderName,
+    HeaderToken,
     HeaderValue,
     Integer,
     Listener,
     Many,
     Name,
     Named,
+    Network,
+    Origin,
     ProxyUrl,
     Record,
     Reference,
@@ -41,6 +44,7 @@ _RATE = Integer(maximum=1_000_000_000)
 
 # Nameless samples of the structs, for their defaults.
 _node, _server_timeouts, _bounds, _timeouts = Node(), ServerTimeouts(), Bounds(), Timeouts()
+_cors = Cors(())
 _provider, _target, _model = Provider("", "openai", ""), Target("", ""), Model("", ())
 
 PRICE = Record(
@@ -106,9 +110,23 @@ PROVIDER = Record(
         "warm_connections": Field(
             Integer(minimum=0, maximum=65_536), "Kept open ahead of need, by each worker.", _provider.warm_connections
         ),
-        "ca_file": Field(FilePath(), "A PEM bundle of the authorities to trust in place of the system's."),
+        "ca_file": Field(FilePath(), "The same as `tls.ca_file`."),
+        "tls": Field(
+            Record(
+                fields={
+                    "ca_file": Field(FilePath(), "PEM: the authorities to trust in place of the system's."),
+                    "cert_file": Field(FilePath(), "PEM: what is shown to a provider that asks for a certificate."),
+                    "key_file": Field(FilePath(), "PEM: its private key, without a password."),
+                }
+            ),
+            "Of connections to it. Files that change are taken up by new connections.",
+        ),
         "proxy": Field(
             ProxyUrl(), "An HTTP proxy for CONNECT. Absent: HTTPS_PROXY and NO_PROXY of the node. `direct`: none."
+        ),
+        "allow_addresses": Field(
+            Many(of=Network()),
+            "Where it may be although the rule of docs/security.md says no: this machine behind a public name, say.",
         ),
     }
 )
@@ -204,10 +222,65 @@ SCHEMA = Record(
                     "cert_file": Field(
                         FilePath(), "PEM: the certificate and those that lead to its root.", required=True
                     ),
-                    "key_file": Field(FilePath(), "PEM: its private key.", required=True),
+                    "key_file": Field(FilePath(), "PEM: its private key, without a password.", required=True),
+                    "client_ca_file": Field(
+                        FilePath(), "PEM: the authorities whose certificates callers show. Absent: nobody is asked."
+                    ),
+                    "client_auth": Field(
+                        Choice(of=("required", "optional")),
+                        "Whether a caller without a certificate is refused. Absent: `required`, with `client_ca_file`.",
+                    ),
                 }
             ),
-            "With it, `listen` speaks TLS.",
+            "With it, `listen` speaks TLS. Files that change are taken up by new connections.",
+        ),
+        "proxy_protocol": Field(
+            Record(
+                fields={
+                    "from": Field(
+                        Many(of=Network(unix=True), shortest=1),
+                        "The load balancers: their connections must begin with a header, and nobody else's may.",
+                        required=True,
+                    ),
+                }
+            ),
+            "Who tells the caller's address in a PROXY header (version 1 or 2) before the first byte. Absent: nobody.",
+        ),
+        "trusted_proxies": Field(
+            Record(
+                fields={
+                    "from": Field(
+                        Many(of=Network(unix=True), shortest=1),
+                        "The proxies, all of them on the way: the first other address from the right is the caller's.",
+                        required=True,
+                    ),
+                    "header": Field(
+                        Choice(of=("x-forwarded-for", "forwarded")),
+                        "The one that they write; the other is not read.",
+                        "x-forwarded-for",
+                    ),
+                }
+            ),
+            "Who tells the caller's address in a header of each request. Absent: nobody.",
+        ),
+        "cors": Field(
+            Record(
+                fields={
+                    "origins": Field(Many(of=Origin(), shortest=1), "Whose pages may ask; `*`: all.", required=True),
+                    "methods": Field(
+                        Many(of=Choice(of=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")), shortest=1),
+                        "The methods that a preflight is told.",
+                        list(_cors.methods),
+                    ),
+                    "headers": Field(
+                        Many(of=HeaderToken()), "The request headers that it is told. Absent: those that it asks for."
+                    ),
+                    "max_age_s": Field(
+                        Integer(minimum=0, maximum=86_400), "How long a browser remembers that.", _cors.max_age_s
+                    ),
+                }
+            ),
+            "What browsers are told (cross-origin resource sharing). Absent: nothing, and they keep answers from pages.",
         ),
         "timeouts": Field(
             Record(

@@ -13,6 +13,7 @@ from gateway.base.errors import Problem
 from gateway.base.node import Node
 from gateway.base.snapshot import Snapshot
 from gateway.control.config import _compile, _yaml
+from gateway.control.config._certificates import check_certificates
 from gateway.control.config._check import check, matches, names_of
 from gateway.control.config._emit import to_yaml
 from gateway.control.config._kinds import INVALID
@@ -52,7 +53,7 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None,
     Raises:
         ConfigurationError: with every mistake, in the order of the file.
     """
-    return _load(_reading(path, environ), create=create)
+    return _load(_reading(path, environ), create=create, certificates=True)
 
 
 def effective(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> str:
@@ -93,7 +94,8 @@ class FileSource:
         """
         reading = _reading(self.path, self._environ)
         try:
-            loaded = _load(reading, create=self._create)
+            # Certificates are renewed one file after another, and beside the configuration: who uses them watches them.
+            loaded = _load(reading, create=self._create, certificates=False)
         finally:
             self._watched = reading.watched
         self.loaded = self._compared(loaded)
@@ -134,8 +136,10 @@ def _reading(path: str | os.PathLike[str], environ: Mapping[str, str] | None) ->
     return Reading(Path(path), os.environ if environ is None else environ)
 
 
-def _load(reading: Reading, *, create: bool) -> Loaded:
+def _load(reading: Reading, *, create: bool, certificates: bool) -> Loaded:
     values, stored = _validated(reading)
+    if certificates:
+        check_certificates(values, reading)
     node = _compile.node(values)
     pepper = _pepper(values, node, reading, create=create)
     if pepper is not None:

@@ -1,0 +1,82 @@
+"""The listener of a worker: accepts for the edge, by TLS where there are files for it, behind proxies where some are trusted.
+
+Where neither is configured, this is the loop's own server and nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from _fastpath.edge import Edge
+from gateway.base.addresses import Networks
+from gateway.base.node import Node
+from gateway.net.edge import listen
+from gateway.net.proxy_gate import ProxyGate, Report
+from gateway.net.tls import server_files
+
+
+class Listener:
+    """See the module.
+
+    Args:
+        listener: the socket, which stays the caller's.
+        node: says what the listener speaks, and who is trusted.
+        report: called as report(level, event, **fields).
+
+    Raises:
+        OSError, ValueError: the certificate, its key or the callers' authorities cannot be used.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        edge: Edge,
+        listener: socket.socket,
+        node: Node,
+        report: Report,
+    ) -> None:
+        self._loop = loop
+        self._edge = edge
+        self._socket = listener
+        self.tls = server_files(node.tls)
+        """Renewed by its owner; see `take_up_tls`."""
+        self._server: asyncio.Server | None = None
+        self._gate: ProxyGate | None = None
+        if node.proxy_protocol:
+            trusted, header_s = Networks(node.proxy_protocol), node.timeouts.head_ms / 1_000
+            self._gate = ProxyGate(loop, edge, listener, trusted, report, header_s=header_s, tls=self.tls)
+        self._closed = False
+
+    async def open(self) -> None:
+        """Accepts from now on. Raises OSError."""
+        if self._gate is not None:  # it takes the context for each connection
+            self._gate.open()
+            return
+        server = await listen(self._loop, self._edge, self._socket, self.tls.context if self.tls is not None else None)
+        before, self._server = self._server, server
+        if before is not None:
+            before.close()
+        if self._closed:
+            server.close()
+
+    async def take_up_tls(self) -> None:
+        """New connections get the context that `tls` has by now.
+
+        The socket is not touched: another server begins to accept on it before the present one ends, so nobody is refused.
+        """
+        if self._gate is None and not self._closed:
+            await self.open()
+
+    @property
+    def waiting(self) -> int:
+        """Connections whose PROXY header has not come yet."""
+        return self._gate.waiting if self._gate is not None else 0
+
+    def close(self) -> None:
+        """Accepts nobody more."""
+        self._closed = True
+        if self._gate is not None:
+            self._gate.close()
+        if self._server is not None:
+            self._server.close()
