@@ -39,7 +39,7 @@ cdef class Exchange:
 
 cdef class EdgeConnection(Timer):
     cdef Edge edge
-    cdef str client                            # for whom the other end speaks; None where it speaks for itself
+    cdef str client                            # whose connection it is, where a proxy is trusted to tell; else None
     cdef object transport
     cdef RequestHead head
     cdef Exchange exchange                     # the one being received or answered

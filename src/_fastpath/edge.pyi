@@ -41,7 +41,7 @@ class Edge:
     """Given the `origin` of what is refused below the application, further fields of the answer; None: there are none."""
     def __call__(self) -> EdgeConnection: ...
     def on_behalf_of(self, client: str) -> EdgeConnection:
-        """A protocol for one accepted socket whose other end, a proxy, speaks for `client`."""
+        """A protocol for one accepted socket of `client`, which need not be its other end."""
     @property
     def connections(self) -> int: ...
     @property
@@ -68,7 +68,7 @@ class Exchange:
     on_disconnect: Callable[[], object] | None
     on_drain: Callable[[], object] | None
     client: str | None
-    """For whom a trusted proxy speaks; None where no proxy is trusted."""
+    """The caller's address, where proxies are trusted to tell it; None where none are, and `peer` is all that is known."""
     @property
     def method(self) -> str: ...
     @property

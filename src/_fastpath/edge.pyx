@@ -194,7 +194,7 @@ cdef class Edge:
         return EdgeConnection.__new__(EdgeConnection, self)
 
     def on_behalf_of(self, str client):
-        """A protocol for one accepted socket whose other end speaks for `client`."""
+        """A protocol for one accepted socket of `client`, which need not be its other end."""
         cdef EdgeConnection connection = EdgeConnection.__new__(EdgeConnection, self)
         connection.client = client
         return connection

@@ -1628,3 +1628,25 @@ def check_stream(raw: bytes, world: World, pieces: list[int]) -> None:
                 raw = raw[int(got[0].fields["content-length"]) :]
             assert raw == b"", "behind the last answer nothing is sent"
     assert answers <= len(pieces) + 1
+
+
+# -- on behalf of others
+
+
+def test_the_values_of_a_field_that_repeats_come_in_order_whatever_its_case() -> None:
+    seen: list[Exchange] = []
+
+    def answer(exchange: Exchange) -> None:
+        seen.append(exchange)
+        told = exchange.values(b"x-forwarded-for")
+        assert told == [b"1.2.3.4", b"5.6.7.8, 9.9.9.9"] and exchange.values(b"forwarded") == []
+        assert exchange.client is None
+        exchange.respond(200, JSON, b"")
+
+    async def main() -> None:
+        async with serving(answer) as server:
+            asked = request(b"X-Forwarded-For: 1.2.3.4", b"x-other: 1", b"x-FORWARDED-for: 5.6.7.8, 9.9.9.9")
+            await server.ask(asked + request(b"Connection: close", line=b"nonsense"))
+        assert seen[0].values(b"x-forwarded-for") == [], "a request that was answered is read no more"
+
+    run(main())

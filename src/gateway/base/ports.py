@@ -24,7 +24,7 @@ class Exchange(Protocol):
     on_drain: Callable[[], object] | None
     """Called when the client has taken what `write` said was too much."""
     client: str | None
-    """The address of the caller for whom a trusted proxy speaks; None where no proxy is trusted, and then `peer` is the caller."""
+    """The caller's address, where proxies are trusted to tell it; None where none are, and `peer` is all that is known."""
 
     @property
     def method(self) -> str: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from gateway.base.certificates import explain
 from gateway.dataplane.compile import Pools
 from gateway.net.listener import Listener
 from gateway.net.tls import TlsFiles
@@ -32,6 +33,8 @@ async def _look(watched: list[TlsFiles], listener: Listener, report: Report) -> 
         if outcome:
             report("error", "tls.refused", of=files.name, files=list(files.files), error=outcome)
         elif outcome is not None:
-            if files is listener.tls:
-                await listener.take_up_tls()
             report("info", "tls.renewed", of=files.name, files=list(files.files))
+    try:
+        await listener.take_up_tls()
+    except OSError as error:  # out of descriptors, most likely: the next look tries again
+        report("error", "tls.not_taken_up", error=explain(error))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 
 from _fastpath.edge import Edge
 from gateway.base.addresses import Networks
@@ -42,6 +43,8 @@ class Listener:
         self.tls = server_files(node.tls)
         """Renewed by its owner; see `take_up_tls`."""
         self._server: asyncio.Server | None = None
+        self._context: ssl.SSLContext | None = None
+        """Of the server."""
         self._gate: ProxyGate | None = None
         if node.proxy_protocol:
             trusted, header_s = Networks(node.proxy_protocol), node.timeouts.head_ms / 1_000
@@ -53,19 +56,22 @@ class Listener:
         if self._gate is not None:  # it takes the context for each connection
             self._gate.open()
             return
-        server = await listen(self._loop, self._edge, self._socket, self.tls.context if self.tls is not None else None)
+        context = self.tls.context if self.tls is not None else None
+        server = await listen(self._loop, self._edge, self._socket, context)
         before, self._server = self._server, server
+        self._context = context
         if before is not None:
             before.close()
         if self._closed:
             server.close()
 
     async def take_up_tls(self) -> None:
-        """New connections get the context that `tls` has by now.
+        """New connections get the context that `tls` has by now. Raises OSError: they still get the one before.
 
         The socket is not touched: another server begins to accept on it before the present one ends, so nobody is refused.
         """
-        if self._gate is None and not self._closed:
+        stale = self.tls is not None and self.tls.context is not self._context
+        if stale and self._gate is None and not self._closed:
             await self.open()
 
     @property

@@ -126,16 +126,15 @@ class ProxyGate:
         if self._resting is None or self._resting.when() <= self.loop.time():
             self._accept_again()
 
-    def enter(self, accepted: socket.socket, client: str | None) -> None:
-        """Hands a connection on, whose next byte is the caller's first."""
+    def enter(self, accepted: socket.socket, client: str) -> None:
+        """Hands the connection of `client` on, whose next byte is the caller's first."""
         task = self.loop.create_task(self._enter(accepted, client))
         self._entering.add(task)
         task.add_done_callback(self._entering.discard)
 
-    async def _enter(self, accepted: socket.socket, client: str | None) -> None:
+    async def _enter(self, accepted: socket.socket, client: str) -> None:
         def protocol() -> asyncio.BaseProtocol:
-            made = self._edge() if client is None else self._edge.on_behalf_of(client)
-            return cast(asyncio.BaseProtocol, made)  # by its methods, not by its base
+            return cast(asyncio.BaseProtocol, self._edge.on_behalf_of(client))  # by its methods, not by its base
 
         context = self._tls.context if self._tls is not None else None
         try:
@@ -193,7 +192,7 @@ class _Arrival:
         elif may_begin(seen):
             self._refuse("a PROXY header from an address that proxy_protocol.from does not name")
         else:
-            self._enter(None)
+            self._enter(self._host)
 
     def _read(self, seen: bytes) -> None:
         try:
@@ -205,8 +204,8 @@ class _Arrival:
         more = len(seen) if header is None else header.size - len(self._taken)
         self._taken += self._socket.recv(more)
         if header is not None:
-            self._enter(header.client)
+            self._enter(header.client or self._host)
 
-    def _enter(self, client: str | None) -> None:
+    def _enter(self, client: str) -> None:
         self._leave()
         self._gate.enter(self._socket, client)
