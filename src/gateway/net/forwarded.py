@@ -78,7 +78,7 @@ class Clients:
     def __init__(self, trusted: Networks, split: Callable[[bytes], list[bytes | None]]) -> None:
         self._trusted = trusted
         self._split = split
-        self._is_trusted = lru_cache(MAX_REMEMBERED)(self._find_trust)
+        self._known = lru_cache(MAX_REMEMBERED)(self._look_up)
         self._remembered = lru_cache(MAX_REMEMBERED)(self._find)
 
     def of(self, host: str, values: list[bytes]) -> str:
@@ -88,15 +88,20 @@ class Clients:
             host: of whoever opened the connection: an address or "unix".
             values: of the header, in order.
         """
-        if not values or not self._is_trusted(host):
+        host, trusted = self._known(host)
+        if not values or not trusted:
             return host
         value = values[-1]
         if len(values) == 1 and len(value) <= MAX_KEY_BYTES:
             return self._remembered(value) or host
         return self._first_untrusted(values) or host
 
-    def _find_trust(self, host: str) -> bool:
-        return self._trusted.unix if host == UNIX else packed(host) in self._trusted
+    def _look_up(self, host: str) -> tuple[str, bool]:
+        """Its canonical spelling, and whether it is a proxy of ours."""
+        if host == UNIX:
+            return host, self._trusted.unix
+        address = packed(host)
+        return shown(address), address in self._trusted
 
     def _find(self, value: bytes) -> str | None:
         return self._first_untrusted([value])

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import cast
 
 from _fastpath.edge import Edge
-from gateway.base.addresses import UNIX, Networks, packed
+from gateway.base.addresses import UNIX, Networks, packed, shown
 from gateway.codec.proxy_protocol import MAX_V2_BYTES, ProxyProtocolError, may_begin, read
 from gateway.net.tls import TlsFiles
 
@@ -115,7 +115,7 @@ class ProxyGate:
                 self._resting = self.loop.call_later(REST_S, self._accept_again)
                 return
             accepted.setblocking(False)
-            host = address[0].partition("%")[0] if isinstance(address, tuple) else UNIX
+            host = shown(packed(address[0])) if isinstance(address, tuple) else UNIX
             trusted = self._trusted.unix if host == UNIX else packed(host) in self._trusted
             self._arrivals.add(_Arrival(self, accepted, host, trusted=trusted))
 

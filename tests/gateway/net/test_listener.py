@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 import struct
@@ -62,8 +63,19 @@ class Serving(NamedTuple):
         return [event["reason"] for event in self.events]
 
 
+def bound_to(at: str) -> socket.socket:
+    """A socket that listens on an address, or on the path of a Unix socket."""
+    if not at.startswith("/"):
+        family = socket.AF_INET6 if ":" in at else socket.AF_INET
+        return socket.create_server((at, 0), family=family, backlog=256, dualstack_ipv6=at == "::")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(at)
+    listener.listen()
+    return listener
+
+
 @asynccontextmanager
-async def serving(**settings: Any) -> AsyncIterator[Serving]:
+async def serving(at: str = "127.0.0.1", **settings: Any) -> AsyncIterator[Serving]:
     """A listener of a node with these settings; at the end nothing of it is left."""
     loop = asyncio.get_running_loop()
     node = Node(listen=Address(port=0), **{"timeouts": ServerTimeouts(head_ms=5_000), **settings})
@@ -71,7 +83,7 @@ async def serving(**settings: Any) -> AsyncIterator[Serving]:
     wheel.start()
     events: list[dict[str, Any]] = []
     edge = edge_of_node(loop, wheel, Application(), node)
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as bound:
+    with bound_to(at) as bound:
         bound.setblocking(False)
         listener = Listener(
             loop,
@@ -82,7 +94,7 @@ async def serving(**settings: Any) -> AsyncIterator[Serving]:
         )
         await listener.open()
         try:
-            yield Serving(bound.getsockname()[1], listener, edge, events)
+            yield Serving(0 if at.startswith("/") else bound.getsockname()[1], listener, edge, events)
         finally:
             listener.close()
             edge.abort_all()
@@ -240,6 +252,34 @@ async def ask_in_one_segment(port: int, header: bytes, context: ssl.SSLContext) 
     answer: bytes = await step(lambda: tls.read(65_536))
     writer.close()
     return answer.rpartition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize(("header", "caller"), [(V1, b"203.0.113.7"), (LOCAL, b"unix")])
+def test_a_proxy_on_a_unix_socket_is_trusted_by_that_name(header: bytes, caller: bytes, tmp_path: Path) -> None:
+    async def main() -> None:
+        path = str(tmp_path / "s")
+        for trusted, refused in ((("unix",), False), (LOOPBACK, True)):
+            async with serving(path, proxy_protocol=trusted) as served:
+                client = Client(*await asyncio.open_unix_connection(path))
+                client.writer.write(header)
+                if refused:
+                    assert await client.closed() and "does not name" in served.reasons[0]
+                else:
+                    assert await client.ask() == caller
+                client.writer.close()
+            os.unlink(path)
+
+    run(main)
+
+
+def test_a_socket_of_both_families_knows_its_ipv4_callers_as_such() -> None:
+    async def main() -> None:
+        async with serving("::", proxy_protocol=LOOPBACK) as served:
+            for header, caller in ((LOCAL, b"127.0.0.1"), (V1, b"203.0.113.7")):
+                async with calling(served.port, header) as client:
+                    assert await client.ask() == caller
+
+    run(main)
 
 
 REFUSED = [

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from gateway.base.addresses import Networks
 from gateway.base.snapshot import Budget, Key, Limits, Model, Target
+from gateway.net.guard import AddressGuard
 from gateway.phases.relay import COLLECT_BYTES, TAIL_BYTES
 from tests.support.rig import PRICE, FakeExchange, Rig, response_head
 
@@ -440,3 +442,16 @@ def test_retry_after_of_the_provider_is_passed_on_within_a_bound(rig: Rig, value
     exchange = ask(rig)
     told(("whole", b"{}", 429, "application/json", f"retry-after: {value}"))(rig.sink())
     assert exchange.answer_headers.get("retry-after") == seconds
+
+
+def test_an_address_that_must_not_be_connected_to_is_told_with_the_setting_that_would_allow_it(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    pool = rig.pools["one"]
+    pool.empty = True
+    exchange = rig.ask()
+    said = AddressGuard("one", "one.example", Networks(), set()).refusal("127.0.0.1")
+    assert said is not None
+    pool.waiting[0].on_unavailable("address", said)
+    assert exchange.status == 502
+    for part in ("provider_unreachable", "'one'", "'one.example'", "127.0.0.1", "providers.one.allow_addresses"):
+        assert part in exchange.sent.decode()
