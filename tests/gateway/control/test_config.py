@@ -211,7 +211,7 @@ def test_the_vocabulary_follows_the_models_name(model: str, encoding: str) -> No
 NETWORK = """\
 tls: {cert_file: server.pem, key_file: server.key, client_ca_file: ca.pem}
 proxy_protocol: {from: [10.0.0.0/8, unix]}
-trusted_proxies: {from: ["::ffff:192.0.2.0/120"]}
+trusted_proxies: {from: ["2001:DB8::/32"]}
 cors: {origins: ["https://app.example"], headers: [authorization], max_age_s: 60}
 providers:
   a: {kind: openai, base_url: "https://api.example/v1", tls: {ca_file: ca.pem, cert_file: server.pem, key_file: server.key}}
@@ -235,14 +235,14 @@ def test_settings_of_the_network_compile_and_are_shown(network: Path) -> None:
     cert, key, ca = (str(folder / name) for name in ("server.pem", "server.key", "ca.pem"))
     assert node.tls == Tls(cert, key, ca, "required")
     assert node.proxy_protocol == ("10.0.0.0/8", "unix")
-    assert node.trusted_proxies == TrustedProxies(("::ffff:c000:200/120",), "x-forwarded-for")
+    assert node.trusted_proxies == TrustedProxies(("2001:db8::/32",), "x-forwarded-for")
     assert node.cors == Cors(("https://app.example",), ("GET", "HEAD", "POST"), ("authorization",), 60)
     assert (a.ca_file, a.cert_file, a.key_file, a.allow_addresses) == (ca, cert, key, ())
     assert (b.ca_file, b.cert_file, b.allow_addresses) == (ca, None, ("fd00:ec2::254/128",))
     shown = effective(network, {})
     for line in (
         'proxy_protocol:\n  from: ["10.0.0.0/8", unix]\n',
-        'trusted_proxies:\n  from: ["::ffff:c000:200/120"]\n  header: x-forwarded-for\n',
+        'trusted_proxies:\n  from: ["2001:db8::/32"]\n  header: x-forwarded-for\n',
         f"client_ca_file: {ca}",
         "allow_addresses: [fd00:ec2::254/128]",
         "max_age_s: 60",

@@ -87,6 +87,10 @@ def _callers(values: Values, reading: Reading) -> None:
     tls = values.get("tls", {})
     if "client_auth" in tls and "client_ca_file" not in tls:
         reading.error(("tls", "client_auth"), "has no meaning without `client_ca_file`; write whose certificates count")
+    for section in ("proxy_protocol", "trusted_proxies"):
+        for index, network in enumerate(values.get(section, {}).get("from", [])):
+            if isinstance(network, str) and network.endswith("/0"):
+                reading.warn((section, "from", index), "is everybody: any caller may claim any address")
     origins = values.get("cors", {}).get("origins", [])
     if "*" in origins and len(origins) > 1:
         reading.error(("cors", "origins"), "`*` is every origin; write it alone, or leave it out")
