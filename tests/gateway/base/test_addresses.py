@@ -175,7 +175,7 @@ def addresses(draw: st.DrawFn) -> Address:
     return ipaddress.IPv4Address(number) if network.version == 4 else ipaddress.IPv6Address(number)
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(address=addresses())
 @example(address=ipaddress.ip_address("fd00:ec2::254"))
 def test_the_reach_of_any_address_is_what_the_oracle_says(address: Address) -> None:
