@@ -188,6 +188,7 @@ def start(
             write_snapshot(node.snapshot_file, loaded.snapshot)
             seed_budgets(node, loaded.snapshot, memory, slot=workers)
             specs += _data_plane(node, workers, args)
+            node.ops_file.write_text(f"{node.ops}\n")
         if options.control_plane and node.admin is not None:
             specs.append(_control_plane(node, args))
         supervisor = Supervisor(
@@ -199,7 +200,11 @@ def start(
             policy=Policy(drain_grace_ms=node.drain_grace_ms, lame_duck_ms=node.lame_duck_ms),
             on_ready=lambda: on_ready(loaded, workers),
         )
-        code = supervisor.run()
+        try:
+            code = supervisor.run()
+        finally:
+            if options.data_plane:
+                node.ops_file.unlink()
         return code, supervisor.failure or ""
 
 

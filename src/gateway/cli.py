@@ -204,14 +204,19 @@ def status(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
     """Show what happens now: workers, requests in flight, pools, versions."""
     import msgspec  # noqa: PLC0415
 
-    from gateway.control.config import load  # noqa: PLC0415
+    from gateway.base.node import Node  # noqa: PLC0415
+    from gateway.control.config import state_dir_of  # noqa: PLC0415
 
     with _explained():
-        node = load(config).node
+        state_dir = state_dir_of(config)  # and nothing else: the file may have been broken since the node took it
     try:
-        answer = _get(f"http://{node.ops}", "/status")
+        ops = Node(state_dir=state_dir).ops_file.read_text().strip()
     except OSError as error:
-        _fail(EXIT_UNAVAILABLE, f"no node answers on {node.ops}: {error.strerror or error}; is it running?")
+        _fail(EXIT_UNAVAILABLE, f"no node runs on the state directory {state_dir}: {error.strerror or error}")
+    try:
+        answer = _get(ops, "/status")
+    except OSError as error:
+        _fail(EXIT_UNAVAILABLE, f"no node answers on {ops}: {error.strerror or error}; is it running?")
     if json:
         print(answer.decode())
     else:
@@ -219,13 +224,18 @@ def status(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
     return 0
 
 
-def _get(base: str, path: str) -> bytes:
-    """Raises OSError."""
+def _get(address: str, path: str) -> bytes:
+    """Asks a listener: `HOST:PORT` or `unix:PATH`. Raises OSError."""
     import http.client  # noqa: PLC0415
-    from urllib.parse import urlsplit  # noqa: PLC0415
+    import socket  # noqa: PLC0415
 
-    connection = http.client.HTTPConnection(urlsplit(base).netloc, timeout=5)
+    unix_path = address.removeprefix("unix:") if address.startswith("unix:") else None
+    connection = http.client.HTTPConnection("localhost" if unix_path else address, timeout=5)
     try:
+        if unix_path:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(5)
+            connection.sock.connect(unix_path)
         connection.request("GET", path)
         return connection.getresponse().read()
     except http.client.HTTPException as error:
@@ -246,7 +256,7 @@ def _show_status(answer: dict[str, Any]) -> None:
         highlight=False,
     )
     for problem in config["problems"]:
-        console.print(f"refused: {problem}", style="red", markup=False, highlight=False)
+        console.print(f"refused: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     columns = {
         "slot": "worker",

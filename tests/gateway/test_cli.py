@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__
+from gateway.base.node import Node
 
 CONFIG = """\
 listen: 127.0.0.1:0
@@ -138,7 +139,38 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_status_of_a_node_that_does_not_run_says_so(config: Path) -> None:
     code, _, err = throughway("status", "--config", config)
     assert code == 69
-    assert "127.0.0.1:1" in err
+    assert str(config.parent / "state") in err
+    ops_file = Node(state_dir=config.parent / "state").ops_file
+    ops_file.parent.mkdir(parents=True)
+    for address in ("127.0.0.1:1", f"unix:{config.parent}/ops.sock"):
+        ops_file.write_text(f"{address}\n")  # as a node leaves it that was killed
+        code, _, err = throughway("status", "--config", config)
+        assert code == 69
+        assert address in err
+
+
+def test_status_is_asked_of_a_unix_socket_too(config: Path) -> None:
+    import socket
+    import threading
+
+    path = config.parent / "ops.sock"
+    ops_file = Node(state_dir=config.parent / "state").ops_file
+    ops_file.parent.mkdir(parents=True)
+    ops_file.write_text(f"unix:{path}\n")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(1_024).startswith(b"GET /status HTTP/1.1\r\n")
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        assert throughway("status", "--json", "--config", config) == (0, "{}\n", "")
+        answering.join()
 
 
 def test_a_key_is_made_listed_and_revoked_and_its_secret_kept_nowhere(config: Path) -> None:

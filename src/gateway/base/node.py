@@ -107,6 +107,16 @@ class Node(msgspec.Struct, frozen=True):
         return self.state_dir / "run" / "node.mem"
 
     @property
+    def ops_file(self) -> Path:
+        """Where the ops listener of the node that runs now is: its configuration file may have changed since, or be broken."""
+        return self.state_dir / "run" / "ops"
+
+    @property
+    def prices_file(self) -> Path:
+        """Public prices as they were last found, for a quick start."""
+        return self.state_dir / "run" / "prices.json"
+
+    @property
     def snapshot_file(self) -> Path:
         return self.state_dir / "snapshot.json"
 

@@ -326,7 +326,7 @@ def test_a_check_writes_nothing_and_serving_makes_the_pepper_once(example: Path)
     file = served.node.pepper_file
     assert served.pepper == file.read_bytes().strip() and len(served.pepper) == 64
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [entry.name for entry in file.parent.iterdir()] == ["pepper"]
+    assert sorted(entry.name for entry in file.parent.iterdir()) == ["pepper", "run"]
     again = load(example, ENVIRON)
     assert (again.pepper, again.snapshot) == (served.pepper, served.snapshot)
 

@@ -19,13 +19,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
 from gateway.base.node import Node
+from gateway.control._secret_file import make_secret_file
 from gateway.control.admin._errors import AdminError
 from gateway.control.admin._services import Log
 
@@ -155,8 +155,7 @@ def admin_token(node: Node, log: Log) -> str:
     if node.admin.token:
         return node.admin.token
     file = node.admin_token_file
-    if not file.exists():
-        _make_token(file)
+    if make_secret_file(file, lambda: TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)):
         log.event("info", "admin.token_made", file=str(file))
     with file.open() as stream:
         if stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:
@@ -167,19 +166,3 @@ def admin_token(node: Node, log: Log) -> str:
     if len(token) < SHORTEST_TOKEN:
         raise ValueError(f"{file} holds no admin token; remove it, and the next start makes one")
     return token
-
-
-def _make_token(file: Path) -> None:
-    """The file appears whole: of two processes that start at once both read the same."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        file.hardlink_to(temporary)
-    except FileExistsError:
-        return
-    finally:
-        temporary.unlink()

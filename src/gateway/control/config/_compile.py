@@ -12,7 +12,7 @@ from gateway.base.node import Admin, Bounds, Cors, Node, ServerTimeouts, Tls, Tr
 from gateway.base.snapshot import Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
 from gateway.control.config._reading import Reading
 from gateway.control.keys import StoredKey, key_hmac
-from gateway.control.prices import price_of
+from gateway.control.prices import PriceBook
 
 Values = dict[str, Any]
 
@@ -41,15 +41,23 @@ _PRICES = {
 }
 
 
-def complete(values: Values, reading: Reading) -> None:
-    """Fills in what depends on other values: the state directory, and the names, vocabularies and prices of models."""
+def complete(values: Values, reading: Reading) -> PriceBook:
+    """Fills in what depends on other values: the state directory, and the names, vocabularies and prices of models.
+
+    Returns:
+        Where the prices were found, to be kept for the next reading.
+    """
     values.setdefault("state_dir", str(reading.path("state")))
+    book = PriceBook(Node(state_dir=Path(values["state_dir"])).prices_file)
     for name, model in values.get("models", {}).items():
         for index, target in enumerate(model["targets"]):
             target.setdefault("model", name)
             if "price" not in target:
-                _add_price(("models", name, "targets", index), target, values["providers"][target["provider"]], reading)
+                provider = values["providers"][target["provider"]]
+                price = book.price_of(provider["base_url"], target["model"])
+                _add_price(("models", name, "targets", index), target, price, reading)
         model.setdefault("encoding", encoding_of(model["targets"][0]["model"]))
+    return book
 
 
 def encoding_of(model: str) -> str:
@@ -58,8 +66,7 @@ def encoding_of(model: str) -> str:
     return next((encoding for prefix, encoding in _ENCODING_OF if name.startswith(prefix)), "o200k_base")
 
 
-def _add_price(path: tuple[str | int, ...], target: Values, provider: Values, reading: Reading) -> None:
-    price = price_of(provider["base_url"], target["model"])
+def _add_price(path: tuple[str | int, ...], target: Values, price: Price | None, reading: Reading) -> None:
     if price is None:
         reading.warn(
             path, f'no public price of "{target["model"]}" is known: it is unpriced and counts as free; write `price:`'

@@ -12,6 +12,7 @@ import msgspec
 from gateway.base.errors import Problem
 from gateway.base.node import Node
 from gateway.base.snapshot import Snapshot
+from gateway.control._secret_file import make_secret_file
 from gateway.control.config import _compile, _yaml
 from gateway.control.config._certificates import check_certificates
 from gateway.control.config._check import check, matches, names_of
@@ -20,6 +21,7 @@ from gateway.control.config._kinds import INVALID
 from gateway.control.config._reading import Reading, Signature, in_order, signature, why
 from gateway.control.config._schema import SCHEMA
 from gateway.control.keys import KeyStore, KeyStoreError, StoredKey, key_hmac
+from gateway.control.prices import PriceBook
 
 PEPPER_BYTES = 32
 
@@ -63,8 +65,20 @@ def effective(path: str | os.PathLike[str], environ: Mapping[str, str] | None = 
         ConfigurationError: as `load`.
     """
     reading = _reading(path, environ)
-    values, _ = _validated(reading)
+    values, _, _ = _validated(reading)
     return to_yaml(SCHEMA.show(values))
+
+
+def state_dir_of(path: str | os.PathLike[str]) -> Path:
+    """The state directory that a configuration names, whatever else is wrong with it.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    reading = _reading(path, {})
+    text = _text(reading)
+    reading.raise_if_faulty()
+    return reading.path(_yaml.glance(text, "state_dir") or str(Node().state_dir))
 
 
 class FileSource:
@@ -137,10 +151,12 @@ def _reading(path: str | os.PathLike[str], environ: Mapping[str, str] | None) ->
 
 
 def _load(reading: Reading, *, create: bool, certificates: bool) -> Loaded:
-    values, stored = _validated(reading)
+    values, stored, book = _validated(reading)
     if certificates:
         check_certificates(values, reading)
     node = _compile.node(values)
+    if create:
+        _keep_prices(book, node, reading)
     pepper = _pepper(values, node, reading, create=create)
     if pepper is not None:
         _check_pepper(pepper, node, stored, reading)
@@ -156,8 +172,8 @@ def _load(reading: Reading, *, create: bool, certificates: bool) -> Loaded:
     )
 
 
-def _validated(reading: Reading) -> tuple[dict[str, Any], tuple[StoredKey, ...]]:
-    """The complete normal form and the stored keys. Raises ConfigurationError."""
+def _validated(reading: Reading) -> tuple[dict[str, Any], tuple[StoredKey, ...], PriceBook]:
+    """The complete normal form, the stored keys, and where prices were found. Raises ConfigurationError."""
     root = _parsed(reading)
     values: Any = SCHEMA.defaults() if root is None else SCHEMA.read(root, (), reading)
     if root is None or values is INVALID:
@@ -165,24 +181,37 @@ def _validated(reading: Reading) -> tuple[dict[str, Any], tuple[StoredKey, ...]]
     check(values, root, reading)
     stored = _stored(values, root, reading)
     reading.raise_if_faulty()
-    _compile.complete(values, reading)
-    return values, stored
+    return values, stored, _compile.complete(values, reading)
+
+
+def _keep_prices(book: PriceBook, node: Node, reading: Reading) -> None:
+    try:
+        book.keep()
+    except OSError as error:
+        reading.warn(("state_dir",), f"prices cannot be kept in {node.prices_file}: {why(error)}; starts take longer")
 
 
 def _parsed(reading: Reading) -> _yaml.Node | None:
     """The file's tree; None where it is empty or the reading knows why it is none."""
+    text = _text(reading)
     try:
-        text = reading.content(reading.file).decode("utf-8-sig")
-        return _yaml.parse(text, reading.error)
+        return _yaml.parse(text, reading.error) if text else None
+    except _yaml.FatalError as fatal:
+        reading.error((), fatal.message, fatal.mark)
+    return None
+
+
+def _text(reading: Reading) -> str:
+    """The file's content; "" where the reading knows why there is none."""
+    try:
+        return reading.content(reading.file).decode("utf-8-sig")
     except OSError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"cannot be read: {why(error)}"))
     except UnicodeDecodeError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"is not UTF-8: byte {error.start} is wrong"))
     except ValueError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"is {error}"))
-    except _yaml.FatalError as fatal:
-        reading.error((), fatal.message, fatal.mark)
-    return None
+    return ""
 
 
 # -- the pepper and the store
@@ -195,7 +224,7 @@ def _pepper(values: dict[str, Any], node: Node, reading: Reading, *, create: boo
     file = node.pepper_file
     try:
         if create:
-            _make_pepper(file)
+            make_secret_file(file, lambda: os.urandom(PEPPER_BYTES).hex())
         pepper = reading.content(file, 1_024).strip()
     except FileNotFoundError:
         return None
@@ -210,24 +239,6 @@ def _pepper(values: dict[str, Any], node: Node, reading: Reading, *, create: boo
             ("pepper",), f"{file} holds no pepper; restore it, or remove it with the keys that were made under it"
         )
     return pepper
-
-
-def _make_pepper(file: Path) -> None:
-    """Makes the file unless it is there. It appears whole: of two processes that start at once both read the same."""
-    if file.exists():
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(os.urandom(PEPPER_BYTES).hex().encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        file.hardlink_to(temporary)
-    except FileExistsError:
-        return
-    finally:
-        temporary.unlink()
 
 
 def _keys_file(values: dict[str, Any], reading: Reading) -> Path:

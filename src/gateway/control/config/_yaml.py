@@ -19,6 +19,7 @@ import msgspec
 from yaml.error import MarkedYAMLError, YAMLError
 from yaml.events import (
     AliasEvent,
+    CollectionEndEvent,
     CollectionStartEvent,
     DocumentStartEvent,
     Event,
@@ -106,6 +107,29 @@ def parse(text: str, report: Report) -> Node | None:
     except YAMLError as error:
         reason = getattr(error, "reason", None) or "unreadable"
         raise FatalError(_locate(text, getattr(error, "position", 0) or 0), f"not YAML: {reason}") from None
+
+
+def glance(text: str, key: str) -> str | None:
+    """The scalar that stands under a key of the document itself, as far as the text can be read; None where none stands there.
+
+    For what must be known of a file that is broken elsewhere: nothing is validated, and reading ends where it must.
+    """
+    depth, nodes, before = 0, 0, None
+    try:
+        parser: Any = _Parser(text)
+        while not isinstance(event := parser.get_event(), StreamEndEvent):
+            if isinstance(event, CollectionStartEvent):
+                depth += 1
+                continue
+            depth -= isinstance(event, CollectionEndEvent)
+            if depth == 1 and isinstance(event, (NodeEvent, CollectionEndEvent)):  # a key or its value is complete
+                value = event.value if isinstance(event, ScalarEvent) else None
+                if nodes % 2 and before == key:
+                    return value
+                nodes, before = nodes + 1, value
+    except YAMLError:
+        pass  # the reader of the whole file says what is wrong with it
+    return None
 
 
 class _Composer:
