@@ -83,9 +83,9 @@ class Gateway:
         }
         self.secrets = secrets
         self.workers = workers
-        self._environment = {**os.environ, **secrets, "PYTHONPATH": str(SOURCE)}
+        self.environment = {**os.environ, **secrets, "PYTHONPATH": str(SOURCE)}
         for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
-            self._environment.pop(name, None)
+            self.environment.pop(name, None)
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(self.settings)
 
@@ -110,7 +110,7 @@ class Gateway:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env=self.environment,
                 cwd=self.directory,
                 start_new_session=True,
             )
@@ -224,7 +224,7 @@ class Gateway:
             [sys.executable, "-m", "gateway.cli", *arguments, "--config", str(self.config_file)],
             capture_output=True,
             text=True,
-            env=self._environment,
+            env=self.environment,
             cwd=self.directory,
             timeout=30,
             check=False,

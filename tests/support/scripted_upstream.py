@@ -21,10 +21,11 @@ import asyncio
 import itertools
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -245,6 +246,7 @@ class ScriptedUpstream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="scripted-upstream", daemon=True)
+        self._more: list[asyncio.Server] = []
         self.port = 0
         self.open_connections = 0
         self.faults: list[BaseException] = []
@@ -285,6 +287,21 @@ class ScriptedUpstream:
             time.sleep(0.005)
         raise AssertionError(f"nobody left {name} within {timeout_s} s")
 
+    def listen_on(self, path: str) -> None:
+        """Serves a Unix socket too."""
+        self._also(asyncio.start_unix_server(self._serve, path, limit=READ_BYTES))
+
+    def listen_with(self, tls: ssl.SSLContext) -> int:
+        """Serves TLS too, on the port that is returned."""
+        server = self._also(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=READ_BYTES, ssl=tls))
+        port: int = server.sockets[0].getsockname()[1]
+        return port
+
+    def _also(self, starting: Coroutine[Any, Any, asyncio.Server]) -> asyncio.Server:
+        server = asyncio.run_coroutine_threadsafe(starting, self._loop).result(10)
+        self._more.append(server)
+        return server
+
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -292,7 +309,8 @@ class ScriptedUpstream:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
-        server.close()
+        for listening in (server, *self._more):
+            listening.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -302,7 +320,8 @@ class ScriptedUpstream:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if writer.get_extra_info("socket").family != socket.AF_UNIX:
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = _Client(reader, writer, next(self._connections))
         self.open_connections += 1
         try:
