@@ -266,9 +266,9 @@ class ScriptedUpstream:
     def base_url(self, provider: str) -> str:
         return f"http://127.0.0.1:{self.port}/{provider}/v1"
 
-    def script(self, default: Answer, **by_provider: Answer) -> str:
+    def script(self, default: Answer, *, name: str | None = None, **by_provider: Answer) -> str:
         """Registers an answer and returns its name, for the body's `x_script`. By provider: another one for its path."""
-        name = f"script-{next(self._names)}"
+        name = name or f"script-{next(self._names)}"
         self._scripts[name] = default
         for provider, other in by_provider.items():
             self._scripts[f"{provider}:{name}"] = other

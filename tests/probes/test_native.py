@@ -1,0 +1,61 @@
+"""Every probe against the native edge of a served node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.node import Gateway, wait_for
+from tests.probes.playing import judge, play, received
+from tests.probes.table import CHAT, PROBES, Probe
+from tests.support.scripted_upstream import ScriptedUpstream
+
+
+@pytest.fixture
+def address(probed: Gateway) -> tuple[str, int]:
+    return "127.0.0.1", probed.port
+
+
+def test_the_table_is_one() -> None:
+    names = [probe.name for probe in PROBES]
+    assert len(set(names)) == len(names) >= 150
+
+
+@pytest.mark.parametrize("probe", [p for p in PROBES if not p.slow], ids=lambda p: p.name)
+def test_each_probe(probe: Probe, address: tuple[str, int], upstream: ScriptedUpstream) -> None:
+    expected = probe.expected("native")
+    before = len(received(upstream))
+    outcome = play(address, probe, expected)
+    assert not judge(probe, expected, outcome)
+    if not expected.unsure:
+        assert len(received(upstream)) - before == expected.reaches
+    for request in received(upstream)[before:]:
+        assert request.path == f"/a{CHAT.decode()}"
+        assert request.json["model"] == "upstream-mini" and request.json["messages"] == []
+
+
+def test_slow_probes(address: tuple[str, int]) -> None:
+    """At the same time, since each of them waits."""
+
+    def one(probe: Probe) -> list[str]:
+        expected = probe.expected("native")
+        try:
+            return judge(probe, expected, play(address, probe, expected))
+        except AssertionError as error:
+            return [f"{probe.name}: {error}"]
+
+    slow: Sequence[Probe] = [probe for probe in PROBES if probe.slow]
+    with ThreadPoolExecutor(len(slow)) as pool:
+        assert not [fault for faults in pool.map(one, slow) for fault in faults]
+
+
+def test_nothing_is_left(probed: Gateway) -> None:
+    def at_rest() -> bool:
+        (worker,) = probed.status()["workers"]
+        return all(worker[what] == 0 for what in ("in_flight", "body_bytes", "connections", "upstream_busy"))
+
+    wait_for("the edge holds nothing", at_rest, 5.0)
+    assert not probed.log("request_crashed")
+    assert "failed" not in probed.log_file.read_text()
