@@ -24,13 +24,19 @@ BOUNDS = {"body_bytes": table.BODY_BYTES, "all_bodies_bytes": 16_777_216}
 
 
 @pytest.fixture(scope="session")
-def probed(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def provider(upstream: ScriptedUpstream) -> ScriptedUpstream:
+    """With the answers that the table names."""
     upstream.script(json_answer(completion()), name=table.SCRIPT)
     upstream.script([0.05, *json_answer(completion())], name=table.SLOW)
     upstream.script(stream(chat_events()), name=table.STREAM)
+    return upstream
+
+
+@pytest.fixture(scope="session")
+def probed(provider: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     node = Gateway(
         tmp_path_factory.mktemp("probed"),
-        settings(upstream, KEYS, timeouts=TIMEOUTS, bounds=BOUNDS, log_level="warning"),
+        settings(provider, KEYS, timeouts=TIMEOUTS, bounds=BOUNDS, log_level="warning"),
         environment(KEYS),
     )
     try:

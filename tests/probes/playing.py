@@ -59,4 +59,6 @@ def judge(probe: Probe, expected: Verdict, outcome: Outcome) -> list[str]:
 
 
 def received(upstream: ScriptedUpstream) -> list[Received]:
-    return [request for name in (SCRIPT, SLOW, STREAM) for request in upstream.requests_of(name)]
+    """What reached the provider, in order."""
+    requests = [request for name in (SCRIPT, SLOW, STREAM) for request in upstream.requests_of(name)]
+    return sorted(requests, key=lambda request: request.at)

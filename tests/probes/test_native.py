@@ -24,14 +24,14 @@ def test_the_table_is_one() -> None:
 
 
 @pytest.mark.parametrize("probe", [p for p in PROBES if not p.slow], ids=lambda p: p.name)
-def test_each_probe(probe: Probe, address: tuple[str, int], upstream: ScriptedUpstream) -> None:
+def test_each_probe(probe: Probe, address: tuple[str, int], provider: ScriptedUpstream) -> None:
     expected = probe.expected("native")
-    before = len(received(upstream))
+    before = len(received(provider))
     outcome = play(address, probe, expected)
     assert not judge(probe, expected, outcome)
     if not expected.unsure:
-        assert len(received(upstream)) - before == expected.reaches
-    for request in received(upstream)[before:]:
+        assert len(received(provider)) - before == expected.reaches
+    for request in received(provider)[before:]:
         assert request.path == f"/a{CHAT.decode()}"
         assert request.json["model"] == "upstream-mini" and request.json["messages"] == []
 

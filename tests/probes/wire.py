@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 WAIT_S = 5.0
+IMPATIENT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,16 @@ class Wire:
 
     Args:
         bodiless: which answers, counted without interim ones, are to HEAD.
+        patient: whether `Await` insists. Else it goes on where the answers do not come within IMPATIENT_S.
     """
 
     def __init__(
-        self, address: tuple[str, int], bodiless: Sequence[int] = (), tls: ssl.SSLContext | None = None
+        self,
+        address: tuple[str, int],
+        bodiless: Sequence[int] = (),
+        tls: ssl.SSLContext | None = None,
+        *,
+        patient: bool = True,
     ) -> None:
         self._socket = socket.create_connection(address, WAIT_S)
         if tls is not None:
@@ -98,6 +105,7 @@ class Wire:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._bodiless = bodiless
+        self._patient = patient
         self._buffer = b""
         self.outcome = Outcome()
 
@@ -115,7 +123,11 @@ class Wire:
             elif isinstance(step, float):
                 self._listen_for(step)
             elif isinstance(step, Await):
-                self.wait_for(step.answers)
+                if self._patient:
+                    self.wait_for(step.answers)
+                else:
+                    with contextlib.suppress(AssertionError):
+                        self.wait_for(step.answers, IMPATIENT_S)
             else:
                 with contextlib.suppress(OSError):  # the server may have closed before
                     self._socket.shutdown(socket.SHUT_WR)
@@ -179,43 +191,61 @@ class Wire:
         self._parse()
         self.outcome.rest = self._buffer
 
-    # -- answers
-
     def _parse(self) -> None:
-        while answer := self._answer():
-            self.outcome.answers.append(answer)
+        answers, self._buffer = read_answers(
+            self._buffer, self._bodiless, ended=self.outcome.closed, before=len(self._final())
+        )
+        self.outcome.answers += answers
 
-    def _answer(self) -> Answer | None:
-        head, end, rest = self._buffer.partition(b"\r\n\r\n")
+    def _final(self) -> list[Answer]:
+        return [answer for answer in self.outcome.answers if answer.status >= 200]
+
+
+def read_answers(
+    data: bytes, bodiless: Sequence[int] = (), *, ended: bool, before: int = 0
+) -> tuple[list[Answer], bytes]:
+    """The answers that `data` begins with, interim ones included, and what is behind the last whole one.
+
+    Args:
+        bodiless: which final answers are to HEAD.
+        ended: whether nothing comes behind `data`.
+        before: final answers that came before.
+    """
+    answers: list[Answer] = []
+    while data:
+        head, end, rest = data.partition(b"\r\n\r\n")
         if not end:
-            return None
+            break
         first, *lines = head.decode("latin-1").split("\r\n")
         version, status = first.split(" ", 2)[:2]
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         fields["-version"] = version
-        final = sum(answer.status >= 200 for answer in self.outcome.answers)
-        if int(status) < 200 or int(status) in (204, 304) or final in self._bodiless:
+        final = before + sum(answer.status >= 200 for answer in answers)
+        if int(status) < 200 or int(status) in (204, 304) or final in bodiless:
             body: bytes | None = b""
         elif fields.get("transfer-encoding") == "chunked":
-            body, rest = _dechunked(rest)
+            body, rest = dechunked(rest)
         elif "content-length" in fields:
             size = int(fields["content-length"])
             body, rest = (rest[:size], rest[size:]) if len(rest) >= size else (None, rest)
         else:
-            body, rest = (rest, b"") if self.outcome.closed else (None, rest)
+            body, rest = (rest, b"") if ended else (None, rest)
         if body is None:
-            return None
-        self._buffer = rest
-        return Answer(int(status), fields, body)
+            break
+        data = rest
+        answers.append(Answer(int(status), fields, body))
+    return answers, data
 
 
-def _dechunked(data: bytes) -> tuple[bytes | None, bytes]:
+def dechunked(data: bytes) -> tuple[bytes | None, bytes]:
+    """The payload of the chunked body that `data` begins with, None where it is not whole, and what is behind it."""
     body = b""
     while b"\r\n" in data:
         line, _, data = data.partition(b"\r\n")
-        size = int(line, 16)
+        size = int(line.partition(b";")[0], 16)
         if size == 0:
-            return (body, data[2:]) if len(data) >= 2 else (None, data)
+            _, end, rest = (b"\r\n" + data).partition(b"\r\n\r\n")  # of the trailers, if there are any
+            return (body, rest) if end else (None, data)
         if len(data) < size + 2:
             break
         body, data = body + data[:size], data[size + 2 :]
