@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import environment, settings, upstream
+from tests.e2e.conftest import environment, make_gateway, settings, upstream
 from tests.e2e.node import Gateway
 from tests.probes import table
 from tests.support.scripted_upstream import ScriptedUpstream, chat_events, completion, json_answer, stream
 
-__all__ = ["upstream"]
+__all__ = ["make_gateway", "upstream"]
 
 KEYS: dict[str, dict[str, object]] = {"main": {}}
 TIMEOUTS = {

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 WAIT_S = 5.0
 IMPATIENT_S = 0.2
+SMALL_BUFFER_BYTES = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Wire:
 
     Args:
         bodiless: which answers, counted without interim ones, are to HEAD.
+        reads: False: it takes nothing of what is sent to it, and has a small buffer for it.
         patient: whether `Await` insists. Else it goes on where the answers do not come within IMPATIENT_S.
     """
 
@@ -95,8 +97,13 @@ class Wire:
         tls: ssl.SSLContext | None = None,
         *,
         patient: bool = True,
+        reads: bool = True,
     ) -> None:
-        self._socket = socket.create_connection(address, WAIT_S)
+        self._socket = socket.socket()
+        if not reads:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
+        self._socket.settimeout(WAIT_S)
+        self._socket.connect(address)
         if tls is not None:
             self._socket = tls.wrap_socket(self._socket, server_hostname=address[0])
         self._socket.setblocking(False)
@@ -106,6 +113,7 @@ class Wire:
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._bodiless = bodiless
         self._patient = patient
+        self._reads = reads
         self._buffer = b""
         self.outcome = Outcome()
 
@@ -174,6 +182,9 @@ class Wire:
             self._read(left)
 
     def _read(self, wait_s: float) -> None:
+        if not self._reads:
+            time.sleep(max(0.0, wait_s))
+            return
         if not getattr(self._socket, "pending", int)() and not self._selector.select(max(0.0, wait_s)):
             return
         try:

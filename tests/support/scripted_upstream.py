@@ -277,6 +277,10 @@ class ScriptedUpstream:
     def requests_of(self, name: str) -> list[Received]:
         return self._received.get(name, [])
 
+    def forget(self) -> None:
+        """Keeps nothing of the requests so far: for tests that go on for long."""
+        self._received.clear()
+
     def wait_until_left(self, name: str, timeout_s: float = 5.0) -> Received:
         """The script's last request, once its client was seen to leave."""
         deadline = time.monotonic() + timeout_s
