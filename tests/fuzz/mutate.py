@@ -1,0 +1,61 @@
+"""Makes inputs of others: a corpus, a dictionary of what the formats are sensitive to, and chance with a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+MAX_INPUT_BYTES = 8_192
+
+HTTP = [
+    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b"\t", b"\x00", b"\x7f", b"\x80", b"\xff", b":", b": ", b";", b",", b"0", b"1", b"f",
+    b"HTTP/1.1", b"HTTP/1.0", b"GET ", b"POST ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"*", b"/", b"?", b"#", b"http://h/", b"%41",
+    b"Host: h\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Expect: 100-continue\r\n",
+    b"X-Throughway-A: b\r\n", b"[::1]", b":80", b"chunked", b"fffffffffffffff", b"0\r\n\r\n", b"A" * 33, b"A: b\r\n" * 101,
+]  # fmt: skip
+EVENTS = [
+    b"\n", b"\r\n", b"\r", b"\n\n", b"data: ", b"data:", b"data", b": comment\n", b"event: x\n", b"id: 1\n", b"data: [DONE]\n\n", b"\xef\xbb\xbf",
+    b'"usage":', b'"usage":{"prompt_tokens":1}', b'"choices":[]', b'"delta":{"content":"x"}', b'"error":{}', b'"finish_reason":"stop"',
+    b'"model":"m"', b"null", b"{", b"}", b"[", b"]", b'"', b"\\", b"\\u0061", b",", b":", b"\x00", b"\xff", b"data: {}\n\n",
+]  # fmt: skip
+TEXT = [
+    b"{", b"}", b"[", b"]", b'"', b"\\", b":", b",", b" ", b"\n", b"\\u0061", b"\\ud800", b"\\", b"null", b"true", b"1e9", b"-", b"\x00", b"\x1f",
+    b"\x80", b"\xc3\xa4", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80", b"\xef\xbb\xbf", b'"model":"m"', b'"mod\\u0065l":1', b'"usage":{}',
+    b'"usage":', b"[" * 101, b"{" * 101, b'"a":' * 9,
+]  # fmt: skip
+WORDS = {"request": HTTP, "response": HTTP, "chunked": HTTP, "sse": EVENTS, "json": TEXT}
+
+
+def inputs(corpus: list[bytes], words: list[bytes], seed: int) -> Iterator[tuple[bytes, int]]:
+    """Inputs without end, and a place to cut each: first the corpus as it is, then mutants of it."""
+    chance = random.Random(seed)
+    for data in corpus:
+        yield data, chance.randint(0, len(data))
+    below = chance.random
+    while True:
+        data = corpus[int(below() * len(corpus))]
+        for _ in range(1 + int(below() * below() * 6)):
+            data = _changed(data, corpus, words, below)
+        data = data[:MAX_INPUT_BYTES]
+        yield data, int(below() * (len(data) + 1))
+
+
+def _changed(data: bytes, corpus: list[bytes], words: list[bytes], below: Callable[[], float]) -> bytes:
+    size = len(data)
+    at = int(below() * (size + 1))
+    kind = int(below() * 8)
+    if kind < 2:
+        return data[:at] + words[int(below() * len(words))] + data[at:]
+    if kind == 2:
+        return data[:at] + bytes((int(below() * 256),)) + data[at + 1 :]
+    if kind == 3:
+        return data[:at] + data[at + 1 + int(below() * below() * size) :]
+    if kind == 4:
+        return data[:at]
+    if kind == 5:
+        return data[:at] + data[at // 2 : at] + data[at:]
+    if kind == 6:
+        other = corpus[int(below() * len(corpus))]
+        return data[:at] + other[int(below() * len(other)) :]
+    word = words[int(below() * len(words))]
+    return data[:at] + word + data[at + len(word) :]

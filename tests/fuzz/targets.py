@@ -1,0 +1,120 @@
+"""What is fuzzed. Each target takes any bytes and a place to cut them, and checks a narrow claim:
+
+what was read is accepted, or refused with the module's own error, never anything else; nothing is said of bytes that
+are not there; and the verdict does not depend on how the bytes were cut.
+
+A target returns whether it accepted. It imports kernels and the standard library alone, since it runs in an interpreter
+that has a sanitiser in front of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from _fastpath.http1 import ChunkedDecoder, Head, ProtocolError, parse_request, parse_response
+from _fastpath.jsonscan import ScanError, last_usage, scan
+from _fastpath.sse import ChatScanner
+
+Target = Callable[[bytes, int], bool]
+Parse = Callable[[bytes], tuple[Head, int] | None]
+
+KEYS = (b"model", b"stream", b"messages", b"stream_options", "ключ".encode())
+SCAN_FAULTS = {"syntax", "utf8", "depth", "duplicate", "not_object", "too_many"}
+
+
+def _head(parse: Parse, data: bytes) -> tuple[object, ...]:
+    """The verdict on a head: ("refused", status, reason), ("more",) or ("accepted", end, fields)."""
+    try:
+        found = parse(data)
+    except ProtocolError as error:
+        return "refused", error.status, error.reason
+    if found is None:
+        return ("more",)
+    head, end = found
+    assert 0 < end <= len(data)
+    fields = head.headers()
+    read = data[:end]
+    folded = read.lower()
+    for name, value in fields:
+        assert name in folded and value in read
+        assert head.header(name) is not None
+    return "accepted", end, fields
+
+
+def _judge_head(parse: Parse, data: bytes, cut: int, statuses: range) -> bool:
+    whole = _head(parse, data)
+    part = _head(parse, data[:cut])
+    assert part == ("more",) or part == whole, (part, whole)
+    if whole[0] == "refused":
+        assert whole[1] in statuses and whole[2]
+    return whole[0] == "accepted"
+
+
+def request(data: bytes, cut: int) -> bool:
+    return _judge_head(parse_request, data, cut, range(400, 506))
+
+
+def response(data: bytes, cut: int) -> bool:
+    return _judge_head(parse_response, data, cut, range(502, 503))
+
+
+def _decoded(*parts: bytes) -> tuple[bytes, int, bool] | None:
+    decoder = ChunkedDecoder()
+    payload, taken = b"", 0
+    for part in parts:
+        try:
+            pieces, at = decoder.feed(part)
+        except ProtocolError as error:
+            assert error.status == 400
+            return None
+        assert 0 <= at <= len(part) and (decoder.done or at == len(part))
+        payload += b"".join(pieces)
+        taken += at
+    return payload, taken, decoder.done
+
+
+def chunked(data: bytes, cut: int) -> bool:
+    whole = _decoded(data)
+    assert _decoded(data[:cut], data[cut:]) == whole
+    if whole is None:
+        return False
+    assert len(whole[0]) <= len(data)
+    return whole[2]
+
+
+def _scanned(hide: bool, *parts: bytes) -> tuple[object, ...]:
+    scanner = ChatScanner(hide, 4_096)
+    sent = b"".join([scanner.feed(part) for part in parts])
+    if not hide:
+        assert b"".join(parts).startswith(sent), "what passes is what came"
+    last = scanner.finish()
+    assert last in (b"", b"data: [DONE]\n\n")
+    told = (scanner.terminal, scanner.error, scanner.usage, scanner.finish_reason, scanner.model)
+    return sent, last, *told, scanner.events, scanner.content_events, scanner.content_bytes, scanner.oversized
+
+
+def sse(data: bytes, cut: int) -> bool:
+    if len(data) > 4_096:  # past its bound what is held depends on the cut; tests/fastpath says how
+        data = data[:4_096]
+    hide = bool(cut & 1)
+    whole = _scanned(hide, data)
+    assert _scanned(hide, data[:cut], data[cut:]) == whole
+    return bool(whole[2])
+
+
+def json(data: bytes, cut: int) -> bool:
+    span = last_usage(data[cut:])
+    assert span is None or 0 <= span[0] < span[1] <= len(data) - cut
+    try:
+        found = scan(data, KEYS, 1 + cut % 100)
+    except ScanError as error:
+        assert error.kind in SCAN_FAULTS and 0 <= error.offset <= len(data)
+        return False
+    *spans, closing = found
+    assert data[closing] == 0x7D
+    for start, end in zip(spans[::2], spans[1::2], strict=True):
+        assert (start, end) == (-1, -1) or 0 < start < end <= closing
+    return True
+
+
+TARGETS: dict[str, Target] = {"request": request, "response": response, "chunked": chunked, "sse": sse, "json": json}
