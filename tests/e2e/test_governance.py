@@ -134,7 +134,9 @@ def test_a_broken_edit_is_reported_and_the_last_good_one_serves_on(node: Gateway
     assert status_of(node, fine, secret_of("main")) == 200
 
 
-@pytest.mark.parametrize("broken", ["unknown", "no-yaml", "moved"])
+@pytest.mark.parametrize(
+    "broken", ["no-yaml", *(pytest.param(b, marks=pytest.mark.nightly) for b in ("unknown", "moved"))]
+)
 def test_status_shows_why_an_edit_was_refused(node: Gateway, broken: str) -> None:
     """Whatever became of the file: an unknown key, no YAML behind its first lines, another ops listener beside a mistake."""
     elsewhere = {**node.settings, "ops": "127.0.0.1:1", "modles": {}}

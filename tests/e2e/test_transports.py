@@ -143,7 +143,7 @@ def test_a_provider_with_a_certificate_of_a_private_authority(
     ask_both_ways(node.base_url, upstream)
 
 
-@pytest.mark.parametrize("why", ["authority", "name"])
+@pytest.mark.parametrize("why", ["authority", pytest.param("name", marks=pytest.mark.nightly)])
 def test_a_provider_that_cannot_be_believed_is_sent_nothing(
     make_gateway: MakeGateway, upstream: ScriptedUpstream, https_port: int, ca_file: str, why: str
 ) -> None:
@@ -220,7 +220,9 @@ def proxy() -> Iterator[ConnectProxy]:
         yield made
 
 
-@pytest.mark.parametrize("source", ["environment", "setting", "no_proxy"])
+@pytest.mark.parametrize(
+    "source", ["environment", *(pytest.param(s, marks=pytest.mark.nightly) for s in ("setting", "no_proxy"))]
+)
 def test_a_provider_behind_a_proxy(
     make_gateway: MakeGateway,
     upstream: ScriptedUpstream,

@@ -24,7 +24,7 @@ STREAM = "probe-stream"
 SLOW = "probe-slow"
 """An answer that takes a while."""
 
-HEAD_MS = BODY_GAP_MS = 400
+HEAD_MS = BODY_GAP_MS = 800
 IDLE_MS = 1_200
 BODY_BYTES = 65_536
 """Bounds of the node that is probed."""

@@ -81,6 +81,20 @@ class Outcome:
         return tuple(answer.status for answer in self.answers)
 
 
+def connected(address: tuple[str, int], buffer_bytes: int | None = None) -> socket.socket:
+    """A connected socket; with `buffer_bytes` it takes no more than about that ahead of its reader. Raises OSError."""
+    made = socket.socket()
+    try:
+        if buffer_bytes is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        made.settimeout(WAIT_S)
+        made.connect(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 class Wire:
     """One connection. A context manager.
 
@@ -99,11 +113,7 @@ class Wire:
         patient: bool = True,
         reads: bool = True,
     ) -> None:
-        self._socket = socket.socket()
-        if not reads:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
-        self._socket.settimeout(WAIT_S)
-        self._socket.connect(address)
+        self._socket = connected(address, SMALL_BUFFER_BYTES if not reads else None)
         if tls is not None:
             self._socket = tls.wrap_socket(self._socket, server_hostname=address[0])
         self._socket.setblocking(False)
