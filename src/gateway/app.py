@@ -204,7 +204,7 @@ def start(
             code = supervisor.run()
         finally:
             if options.data_plane:
-                node.ops_file.unlink()
+                node.ops_file.unlink(missing_ok=True)
         return code, supervisor.failure or ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from tests.probes.table import FOLLOWER, SCRIPT, SLOW, STREAM, Probe, Verdict
 from tests.probes.wire import Outcome, Step, Wire
 from tests.support.scripted_upstream import Received, ScriptedUpstream
@@ -14,13 +16,16 @@ def with_follower(probe: Probe) -> tuple[Step, ...]:
     return (*before, last + FOLLOWER)
 
 
-def play(address: tuple[str, int], probe: Probe, expected: Verdict) -> Outcome:
-    """Plays a probe and its follower, until the connection ends or is proven to go on."""
+def play(address: tuple[str, int], probe: Probe, expected: Verdict, tls: ssl.SSLContext | None = None) -> Outcome:
+    """Plays a probe and its follower, until the connection ends or is proven to go on.
+
+    Over TLS, which has no half-close, an end that was announced is one: the server waits for the client to close.
+    """
     goes_with_it = probe.pipelined and bool(probe.steps) and isinstance(probe.steps[-1], bytes)
-    with Wire(address, probe.bodiless) as wire:
+    with Wire(address, probe.bodiless, tls) as wire:
         wire.play(with_follower(probe) if goes_with_it else probe.steps)
         if expected.closes:
-            wire.wait_for_end()
+            wire.wait_for_end(announced=tls is not None)
             return wire.outcome
         own = len(expected.statuses)
         if not goes_with_it:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ssl
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.e2e.conftest import environment, settings
 from tests.e2e.node import Gateway, wait_for
+from tests.probes.conftest import BOUNDS, KEYS, TIMEOUTS
 from tests.probes.playing import judge, play, received
-from tests.probes.table import CHAT, PROBES, Probe
+from tests.probes.table import CHAT, HALF_CLOSED, PROBES, Probe
+from tests.probes.wire import HALF_CLOSE
+from tests.support.certificates import Authority
 from tests.support.scripted_upstream import ScriptedUpstream
 
 
@@ -49,6 +54,47 @@ def test_slow_probes(address: tuple[str, int]) -> None:
     slow: Sequence[Probe] = [probe for probe in PROBES if probe.slow]
     with ThreadPoolExecutor(len(slow)) as pool:
         assert not [fault for faults in pool.map(one, slow) for fault in faults]
+
+
+@pytest.fixture(scope="module")
+def secured(
+    provider: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Gateway, ssl.SSLContext]]:
+    """A node whose edge speaks TLS, and what its clients need."""
+    directory = tmp_path_factory.mktemp("secured")
+    authority = Authority("Of the probes")
+    cert_file, key_file = authority.issue("127.0.0.1").write(directory)
+    tls = {"cert_file": cert_file, "key_file": key_file}
+    made = Gateway(
+        directory,
+        settings(provider, KEYS, timeouts=TIMEOUTS, bounds=BOUNDS, log_level="warning", tls=tls),
+        environment(KEYS),
+    )
+    try:
+        made.start()
+        yield made, ssl.create_default_context(cadata=authority.pem.decode())
+        made.stop()
+    finally:
+        made.kill()
+
+
+@pytest.mark.nightly
+def test_each_probe_over_tls(secured: tuple[Gateway, ssl.SSLContext], provider: ScriptedUpstream) -> None:
+    node, context = secured
+    probes = [probe for probe in PROBES if probe not in HALF_CLOSED and HALF_CLOSE not in probe.steps]
+
+    def one(probe: Probe) -> list[str]:
+        expected = probe.expected("native")
+        try:
+            return judge(probe, expected, play(("127.0.0.1", node.port), probe, expected, context))
+        except AssertionError as error:
+            return [f"{probe.name}: {error}"]
+
+    before = len(received(provider))
+    with ThreadPoolExecutor(16) as pool:
+        faults = [fault for faults in pool.map(one, probes) for fault in faults]
+    assert not faults
+    assert len(received(provider)) - before == sum(probe.expected("native").reaches for probe in probes)
 
 
 def test_nothing_is_left(probed: Gateway) -> None:

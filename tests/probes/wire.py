@@ -160,10 +160,14 @@ class Wire:
                     f"not {answers} answers within {wait_s} s: {self.outcome} and {self._buffer[:500]!r}"
                 )
 
-    def wait_for_end(self, wait_s: float = WAIT_S) -> None:
-        """Reads until the server closes. Raises AssertionError after `wait_s`."""
+    def wait_for_end(self, wait_s: float = WAIT_S, *, announced: bool = False) -> None:
+        """Reads until the server closes, or with `announced` has said that it will. Raises AssertionError after `wait_s`."""
         deadline = time.monotonic() + wait_s
         while not self.outcome.closed:
+            if announced and self.outcome.answers and self.outcome.answers[-1].said_close:
+                self._listen_for(0.05)  # nothing may follow
+                self.outcome.closed = True
+                return
             self._read(deadline - time.monotonic())
             if time.monotonic() >= deadline:
                 raise AssertionError(f"still open after {wait_s} s: {self.outcome} and {self._buffer[:500]!r}")
