@@ -117,12 +117,8 @@ def gateway(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
         bounds={"body_bytes": BODY_BYTES, "all_bodies_bytes": BODY_BYTES},
     )
     node = Gateway(tmp_path_factory.mktemp("shared"), shared, environment())
-    try:
-        node.start()
+    with node.running():
         yield node
-        node.stop()
-    finally:
-        node.kill()
 
 
 MakeGateway = Callable[..., Gateway]

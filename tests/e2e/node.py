@@ -149,6 +149,16 @@ class Gateway:
             self._process.kill()
             self._process.wait()
 
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Gateway]:
+        """From its start to its end, which must go well."""
+        try:
+            self.start()
+            yield self
+            self.stop()
+        finally:
+            self.kill()
+
     def processes(self) -> list[int]:
         """All of the node's session."""
         found = []

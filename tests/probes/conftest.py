@@ -39,9 +39,5 @@ def probed(provider: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory)
         settings(provider, KEYS, timeouts=TIMEOUTS, bounds=BOUNDS, log_level="warning"),
         environment(KEYS),
     )
-    try:
-        node.start()
+    with node.running():
         yield node
-        node.stop()
-    finally:
-        node.kill()

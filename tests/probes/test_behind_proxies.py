@@ -161,12 +161,8 @@ def node(provider: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -
     """With time-outs that no probe reaches: those of the proxies come first."""
     directory = tmp_path_factory.mktemp("behind")
     made = Gateway(directory, settings(provider, KEYS, bounds=BOUNDS, log_level="warning"), environment(KEYS))
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-    finally:
-        made.kill()
 
 
 @pytest.mark.parametrize("name", ["nginx", "haproxy"])

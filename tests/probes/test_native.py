@@ -70,12 +70,8 @@ def secured(
         settings(provider, KEYS, timeouts=TIMEOUTS, bounds=BOUNDS, log_level="warning", tls=tls),
         environment(KEYS),
     )
-    try:
-        made.start()
+    with made.running():
         yield made, ssl.create_default_context(cadata=authority.pem.decode())
-        made.stop()
-    finally:
-        made.kill()
 
 
 @pytest.mark.nightly

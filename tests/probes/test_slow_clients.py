@@ -101,12 +101,8 @@ def node(provider: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -
         settings(provider, KEYS, timeouts=timeouts, log_level="warning"),
         environment(KEYS),
     )
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-    finally:
-        made.kill()
 
 
 class Worker:
