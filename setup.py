@@ -32,7 +32,7 @@ SANITIZE = switched_on("THROUGHWAY_SANITIZE")
 COVERAGE = switched_on("THROUGHWAY_COVERAGE")
 
 compile_args = ["-Wall", "-Wno-unused-function", "-Wno-unreachable-code"]
-compile_args += ["-O0", "-g3"] if DEBUG else ["-O3"]
+compile_args += ["-O0", "-g3"] if DEBUG else ["-O3", "-g0"]
 link_args: list[str] = []
 if sys.platform == "linux":
     compile_args += ["-fno-plt"]
