@@ -40,6 +40,7 @@ if SANITIZE:
     compile_args += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
     link_args += ["-fsanitize=address,undefined"]
 
+
 class BuildVocabularies(Command):
     """Compiles the vocabularies into the package; in the source tree for an editable installation and for `--inplace`."""
 

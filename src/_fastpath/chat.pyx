@@ -87,9 +87,25 @@ cdef inline bint is_hex(uint8_t byte) noexcept nogil:
     return is_digit(byte) or c"a" <= (byte | 0x20) <= c"f"
 
 
+cdef inline bint is_hex4(const uint8_t* data) noexcept nogil:
+    return is_hex(data[0]) and is_hex(data[1]) and is_hex(data[2]) and is_hex(data[3])
+
+
+cdef Py_ssize_t unicode_escape_size(const uint8_t* data, Py_ssize_t room) noexcept nogil:
+    """Of `\\uXXXX`, or of the two that are a pair of surrogates; UNSURE for half a pair, as for anything else."""
+    if room < 6 or not is_hex4(data + 2):
+        return UNSURE
+    if (data[2] | 0x20) != c"d" or data[3] < c"8":
+        return 6
+    if (data[3] | 0x20) > c"b" or room < 12 or data[6] != BACKSLASH or data[7] != c"u" or not is_hex4(data + 8):
+        return UNSURE
+    return 12 if (data[8] | 0x20) == c"d" and (data[9] | 0x20) >= c"c" else UNSURE
+
+
 cdef Py_ssize_t skip_string(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, bint* escaped) noexcept nogil:
     """`at` is the opening quote. `jsonscan` has judged UTF-8 and control bytes."""
     cdef uint8_t byte
+    cdef Py_ssize_t size
     at += 1
     escaped[0] = False
     while True:
@@ -104,12 +120,11 @@ cdef Py_ssize_t skip_string(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, 
         elif byte != BACKSLASH or end - at < 2:
             return UNSURE
         elif data[at + 1] == c"u":
-            if end - at < 6 or not (
-                is_hex(data[at + 2]) and is_hex(data[at + 3]) and is_hex(data[at + 4]) and is_hex(data[at + 5])
-            ):
+            size = unicode_escape_size(data + at, end - at)
+            if size < 0:
                 return UNSURE
             escaped[0] = True
-            at += 6
+            at += size
         elif data[at + 1] in (c'"', c"\\", c"/", c"b", c"f", c"n", c"r", c"t"):
             escaped[0] = True
             at += 2
@@ -349,6 +364,8 @@ cdef Reading read_scanned(Scan* state):
     cdef Py_ssize_t count = 0
     cdef bint escaped
     cdef int i
+    if state.resolved_base != NULL:     # a key with escapes
+        return None
     for i in range(state.count):
         if skip_value(data, state.members[i].start, state.members[i].end) != state.members[i].end:
             return None
@@ -420,8 +437,9 @@ cpdef Reading read_request(bytes body, int max_depth):
 # --- answers ------------------------------------------------------------------------------------------------------
 
 cdef Py_ssize_t take_count(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, int64_t* value) noexcept nogil:
-    """A count of tokens, or null, which is none."""
+    """A count of tokens, or null, which is none. Of a key that stands twice the last one counts, here and below."""
     cdef Py_ssize_t start = at
+    value[0] = 0
     if at < end and data[at] == c"n":
         return skip_word(data, at, end, b"null")
     at = skip_number(data, at, end)
@@ -437,6 +455,8 @@ cdef Py_ssize_t take_details(
     """An object of counts, of which those in `names` are wanted; or null."""
     cdef Span key
     cdef int i
+    for i in range(count):
+        values[i][0] = 0
     if at < end and data[at] == c"n":
         return skip_word(data, at, end, b"null")
     if at >= end or data[at] != c"{":
@@ -510,6 +530,7 @@ cdef Py_ssize_t take_choice(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, 
         if not is_key(data, key, b"finish_reason"):
             at = skip_value(data, at, end)
         elif at < end and data[at] == c"n":
+            reason.start = reason.end = 0
             at = skip_word(data, at, end, b"null")
         elif at < end and data[at] == QUOTE:
             at = skip_string(data, at, end, &escaped)

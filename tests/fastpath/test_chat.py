@@ -95,6 +95,13 @@ NOT_READ = {
     "a comma in an object": b'{"model":"m","x":{"a":1,}}',
     "a bad escape": b'{"model":"m","x":"\\q"}',
     "a short escape": b'{"model":"m","x":"\\u12"}',
+    "half a pair that nobody reads": b'{"model":"m","x":"\\ud800"}',
+    "the other half": b'{"model":"m","x":["\\uDE00"]}',
+    "two first halves": b'{"model":"m","x":"\\ud83d\\ud83d"}',
+    "half a pair and a letter": b'{"model":"m","messages":[{"role":"\\ud83d\\u0041"}]}',
+    "half a pair and nothing": b'{"model":"m","x":"\\ud83d\\u"}',
+    "half a pair in a key": b'{"model":"m","m\\ud800s":{}}',
+    "a key with escapes": b'{"model":"m","\\u0078":1}',
     "no colon": b'{"model":"m","x":{"a" 1}}',
     "no exponent": b'{"model":"m","x":1e}',
     "no fraction": b'{"model":"m","x":1.}',
@@ -203,6 +210,20 @@ def test_a_usual_answer_is_read_natively_and_alike(answer: Any) -> None:
 @pytest.mark.parametrize(
     "body",
     [
+        b'{"choices":[{"finish_reason":"stop","finish_reason":null}]}',
+        b'{"choices":[{"finish_reason":null,"finish_reason":"stop"}]}',
+        b'{"usage":{"prompt_tokens":5,"prompt_tokens":null}}',
+        b'{"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":4},"prompt_tokens_details":{}}}',
+        b'{"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":4},"prompt_tokens_details":null}}',
+    ],
+)
+def test_of_a_key_that_stands_twice_in_an_answer_the_last_one_counts(body: bytes) -> None:
+    assert read_answer(body) == openai._response_usage(body) is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         b"",
         b"[]",
         b"{} x",
@@ -214,6 +235,8 @@ def test_a_usual_answer_is_read_natively_and_alike(answer: Any) -> None:
         b'{"usage":{},"usage":{"prompt_tokens":1}}',
         b'{"choices":[{"finish_reason":1}]}',
         b'{"choices":[1]}',
+        b'{"choices":[],"x":"\\ud800"}',
+        b'{"choices":[{"finish_reason":"\xff"}]}',
         b'{"choices":[{"finish_reason":"st\\u006fp"}]}',
         b'{"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
     ],

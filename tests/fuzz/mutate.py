@@ -23,7 +23,23 @@ TEXT = [
     b"\x80", b"\xc3\xa4", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80", b"\xef\xbb\xbf", b'"model":"m"', b'"mod\\u0065l":1', b'"usage":{}',
     b'"usage":', b"[" * 101, b"{" * 101, b'"a":' * 9,
 ]  # fmt: skip
-WORDS = {"request": HTTP, "response": HTTP, "chunked": HTTP, "sse": EVENTS, "json": TEXT}
+FIELDS = [
+    *TEXT,
+    b'"messages":[', b'{"role":"user","content":"x"}', b'"content":null', b'"name":"n"', b'"tool_calls":[]', b'"tools":[]', b'"n":2',
+    b'"stream":true', b'"stream":false', b'"max_tokens":5', b'"max_completion_tokens":-1', b'"stream_options":null', b'"functions":null',
+    b'"stream_options":{"include_usage":true}', b'"response_format":{}', b'"role":', b'"choices":[', b'"finish_reason":"stop"', b"false",
+    b'"prompt_tokens":', b'"completion_tokens":7', b'"prompt_tokens_details":{"cached_tokens":1}', b'"audio_tokens":2', b"1.0", b"1e3", b"-0",
+    b"01", b"99999999999", b"\\u00e4", b"\\n",
+]  # fmt: skip
+WORDS = {
+    "request": HTTP,
+    "response": HTTP,
+    "chunked": HTTP,
+    "sse": EVENTS,
+    "json": TEXT,
+    "chat": FIELDS,
+    "answer": FIELDS,
+}
 
 
 def inputs(corpus: list[bytes], words: list[bytes], seed: int) -> Iterator[tuple[bytes, int]]:

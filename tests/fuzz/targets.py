@@ -3,17 +3,21 @@
 what was read is accepted, or refused with the module's own error, never anything else; nothing is said of bytes that
 are not there; and the verdict does not depend on how the bytes were cut.
 
-A target returns whether it accepted. It imports kernels and the standard library alone, since it runs in an interpreter
-that has a sanitiser in front of it.
+Readers that another one stands behind (`chat`, `answer`) must say what that one would, where they say anything.
+
+A target returns whether it accepted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from _fastpath.chat import Reading, read_answer, read_request
 from _fastpath.http1 import ChunkedDecoder, Head, ProtocolError, parse_request, parse_response
 from _fastpath.jsonscan import ScanError, last_usage, scan
 from _fastpath.sse import ChatScanner
+from gateway.base.errors import GatewayError
+from gateway.codec.dialects import openai
 
 Target = Callable[[bytes, int], bool]
 Parse = Callable[[bytes], tuple[Head, int] | None]
@@ -117,4 +121,54 @@ def json(data: bytes, cut: int) -> bool:
     return True
 
 
-TARGETS: dict[str, Target] = {"request": request, "response": response, "chunked": chunked, "sse": sse, "json": json}
+def _facts(reading: Reading) -> tuple[object, ...]:
+    spans = reading.model_start, reading.model_end, reading.close, reading.options_start, reading.options_end
+    asked = reading.stream, reading.include_usage, reading.max_output_tokens, reading.choices, reading.fixed_tokens
+    return reading.model, spans, asked, reading.texts
+
+
+def chat(data: bytes, _: int) -> bool:
+    """What is authorised is what is sent: both readers of a request find the same."""
+    try:
+        quick = read_request(data, openai.MAX_DEPTH)
+    except ScanError:
+        try:
+            openai._read_any_chat(data)
+        except GatewayError:
+            return False
+        raise AssertionError("a fault that the thorough reader does not see") from None
+    if quick is None:
+        return False
+    assert _facts(quick) == _facts(openai._read_any_chat(data))
+    return True
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def answer(data: bytes, _: int) -> bool:
+    """What an answer used is what is paid for: both readers of it find the same."""
+    quick, thorough = read_answer(data), openai._response_usage(data)
+    openai.answer_chars(data)
+    openai.provider_message(data)
+    if quick is None:
+        return False
+    if _is_utf8(data):  # what is not is passed on, and read as well as it can be
+        assert quick == thorough, (quick, thorough)
+    return quick[0] is not None
+
+
+TARGETS: dict[str, Target] = {
+    "request": request,
+    "response": response,
+    "chunked": chunked,
+    "sse": sse,
+    "json": json,
+    "chat": chat,
+    "answer": answer,
+}

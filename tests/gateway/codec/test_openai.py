@@ -284,6 +284,8 @@ def test_usage_cut_in_the_middle_is_none() -> None:
         (b"<html>", None),
         (b'{"choices":"odd"', None),
         (b"[" * 5_000, None),
+        (b'{"choices":[{"finish_reason":"st\xffop"}],"id":[1,"\xff"]}', (None, "st\ufffdop")),
+        (b'{"choices":"\xff"}', (None, "")),
     ],
 )
 def test_a_whole_response_is_a_json_object_or_none(body: bytes, expected: tuple[Usage | None, str] | None) -> None:
@@ -298,6 +300,7 @@ def test_a_whole_response_is_a_json_object_or_none(body: bytes, expected: tuple[
     [
         (b'{"error":{"message":"m","code":"c","param":"p"}}', "m", "c", "p"),
         (b'{"error":{"message":"m","code":404,"param":[1]}}', "m", "404", None),
+        (b'{"error":{"message":"na\xefve"}}', "na\ufffdve", None, None),
         (b'{"error":"m"}', "m", None, None),
         (b'{"message":"m"}', "m", None, None),
         (b'{"detail":"m"}', "m", None, None),

@@ -356,6 +356,17 @@ def usage_of(fragment: bytes) -> Usage | None:
         return None
 
 
+def _lenient(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """What a provider said: its bytes are passed on as they are, so a text that is not UTF-8 is read as well as it can be."""
+    try:
+        return decoder.decode(body)
+    except UnicodeDecodeError:  # which msgspec leaves as it is
+        return decoder.decode(str(body, "utf-8", "replace"))
+
+
+_any_decoder = msgspec.json.Decoder()
+
+
 def response_usage(body: bytes) -> tuple[Usage | None, str] | None:
     """(usage, finish reason) of a whole response; None where the body is no JSON object."""
     found = read_answer(body)
@@ -364,7 +375,7 @@ def response_usage(body: bytes) -> tuple[Usage | None, str] | None:
 
 def _response_usage(body: bytes) -> tuple[Usage | None, str] | None:
     try:
-        response: _Response = _response_decoder.decode(body)
+        response: _Response = _lenient(_response_decoder, body)
     except msgspec.ValidationError:  # what it says of itself is odd, but the answer may be good, and it was paid for
         return (None, "") if _is_object(body) else None
     except (msgspec.DecodeError, RecursionError):
@@ -394,9 +405,10 @@ _answers_decoder = msgspec.json.Decoder(_Answers)
 def answer_chars(body: bytes) -> int:
     """Characters of the text in a whole response, to estimate from where it tells no usage; 0 where there is none."""
     try:
-        choices = _answers_decoder.decode(body).choices or []
+        answers: _Answers = _lenient(_answers_decoder, body)
     except (msgspec.DecodeError, RecursionError):
         return 0
+    choices = answers.choices or []
     messages = [choice.message for choice in choices if choice.message is not None]
     texts = [choice.text for choice in choices] + [m.content for m in messages] + [m.refusal for m in messages]
     return sum(len(text) for text in texts if text)
@@ -404,7 +416,7 @@ def answer_chars(body: bytes) -> int:
 
 def _is_object(body: bytes) -> bool:
     try:
-        return isinstance(msgspec.json.decode(body), dict)
+        return isinstance(_lenient(_any_decoder, body), dict)
     except (msgspec.DecodeError, RecursionError):
         return False
 
@@ -447,7 +459,7 @@ _MESSAGE_LIMIT = 2_000
 def provider_message(body: bytes) -> ProviderMessage:
     """What a provider's error says, whichever of the usual shapes it has. Never raises."""
     try:
-        value = msgspec.json.decode(body)
+        value = _lenient(_any_decoder, body)
     except (msgspec.DecodeError, RecursionError):
         return ProviderMessage(body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip())
     if isinstance(value, dict):
