@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "bench").glob("*.md")])
-COMMAND = re.compile(r"throughway ((?:keys )?[a-z][a-z-]+)")
+GROUPS = ("keys", "config")
+COMMAND = re.compile(rf"throughway ((?:(?:{'|'.join(GROUPS)}) )?[a-z][a-z-]+)")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def commands() -> set[str]:
         )
         return set(re.findall(r"^│ ([a-z-]+)  ", done.stdout, re.MULTILINE))
 
-    return listed() | {f"keys {name}" for name in listed("keys")}
+    return listed() | {f"{group} {name}" for group in GROUPS for name in listed(group)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

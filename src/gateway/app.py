@@ -23,9 +23,10 @@ from gateway.adapters.tokens import KernelCounter
 from gateway.base.budget import period_at
 from gateway.base.node import Node
 from gateway.base.snapshot import Snapshot
-from gateway.control.config import FileSource, Loaded, load, resolve
+from gateway.control.config import Loaded, resolve
 from gateway.dataplane.agent import Agent, AgentServices, write_snapshot
 from gateway.dataplane.worker import Services, Worker
+from gateway.fleet import load_node, source_of
 from gateway.phases.admit import key_scope, team_scope
 from gateway.supervisor import (
     ChildEnv,
@@ -42,6 +43,8 @@ METRICS_BYTES = 1_048_576
 """Of each process's series: about 1,500 of them."""
 LIMIT_ROWS_PER_SCOPE = 4
 MIN_LIMIT_ROWS = 4_096
+MIN_FLEET_LIMIT_ROWS = 65_536
+"""Where the configuration may grow while the node serves, by what is published elsewhere: enough for 16,000 keys and teams."""
 
 
 class ProcessArgs(msgspec.Struct, frozen=True):
@@ -110,7 +113,7 @@ def run_agent(env: ChildEnv) -> None:
         slot=env.slot,
         workers=args.workers,
         listener=env.sockets["ops"],
-        source=FileSource(args.config),
+        source=source_of(args.config, args.node, args.pepper),
         shipper=Shipper(args.node.spool_dir, SqliteLedger(args.node.ledger_file)),
         log=open_log(args),
     )
@@ -161,7 +164,7 @@ def start(
         ConfigurationError: the configuration has mistakes.
         gateway.supervisor.StartError: the state directory or an address cannot be had.
     """
-    loaded = load(options.config, create=True)
+    loaded = load_node(options.config)
     node = loaded.node
     workers = worker_count(options.workers or loaded.workers) if options.data_plane else 0
     for warning in loaded.warnings:
@@ -181,7 +184,8 @@ def start(
     with StateLock(state_dir) as lock:
         memory_file = node.memory_file if options.data_plane else state_dir / "run" / "node.mem"
         scopes = len(loaded.snapshot.keys) + len(loaded.snapshot.teams)
-        rows = max(MIN_LIMIT_ROWS, 1 << (scopes * LIMIT_ROWS_PER_SCOPE).bit_length())
+        least = MIN_LIMIT_ROWS if node.redis is None else MIN_FLEET_LIMIT_ROWS
+        rows = max(least, 1 << (scopes * LIMIT_ROWS_PER_SCOPE).bit_length())
         memory = NodeMemory.create(str(memory_file), workers + 1, rows, METRICS_BYTES)
         specs: list[ChildSpec] = []
         if options.data_plane:

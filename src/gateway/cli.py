@@ -5,16 +5,18 @@ Exit codes (those of sysexits.h where they fit):
     0   done; a node that was told to stop has drained
     1   the node stopped, but something had to be cut
     64  the command was not understood
-    69  the node cannot be reached (`status`)
+    69  the node (`status`) or Redis (`config`) cannot be reached
     70  a part of the node could not be kept running
     73  an address or the state directory cannot be had
-    78  the configuration has mistakes, or a key cannot be made or found
+    75  another configuration was published meanwhile (`config push`)
+    78  the configuration has mistakes, or a key or a version cannot be made or found
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from gateway import __version__
+from gateway.cli_config import CommandError
+from gateway.cli_config import config as config_commands
 
 if TYPE_CHECKING:
     from gateway.control.config import Loaded
@@ -44,6 +48,7 @@ app = App(
 )
 keys = App(name="keys", help="Make, list and revoke callers' keys. They are kept as HMACs in the state directory.")
 app.command(keys)
+app.command(config_commands)
 _PLANES = Group("Serve", sort_key=0)
 _CHECKS = Group("Look", sort_key=1)
 _KEYS = Group("Keys", sort_key=2)
@@ -255,6 +260,14 @@ def _show_status(answer: dict[str, Any]) -> None:
         f"(generation {config['generation']})",
         highlight=False,
     )
+    source = config["source"]
+    where = f" ({source['where']})" if source["where"] else ""
+    sequence = f", sequence {source['sequence']}" if source["sequence"] is not None else ""
+    at_s = source["loaded_at_s"]
+    since = f", since {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(at_s))}" if at_s else ""
+    console.print(f"source: {source['kind']}{where}{sequence}{since}", markup=False, highlight=False, soft_wrap=True)
+    if source["fault"]:
+        console.print(f"fault: {source['fault']}", style="red", markup=False, highlight=False, soft_wrap=True)
     for problem in config["problems"]:
         console.print(f"refused: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
@@ -335,9 +348,7 @@ def create_key(
         print(msgspec.json.encode({"id": stored.key.id, "name": name, "secret": secret}).decode())
     else:
         print(secret)
-        _say(
-            f"key {name!r} ({stored.key.id}) is made; a running node takes it within a second. The secret is not kept."
-        )
+        _say(f"key {name!r} ({stored.key.id}) is made; {_takes_effect(loaded)}. The secret is not kept.")
     return 0
 
 
@@ -394,9 +405,17 @@ def revoke_key(key: Annotated[str, Parameter(help="Its id or its name.")], *, co
     from gateway.control.keys import KeyStore  # noqa: PLC0415
 
     with _explained():
-        revoked = KeyStore(load(config).node.keys_file).revoke(key)
-    print(f"key {revoked.key.name!r} ({revoked.key.id}) is revoked")
+        loaded = load(config)
+        revoked = KeyStore(loaded.node.keys_file).revoke(key)
+    print(f"key {revoked.key.name!r} ({revoked.key.id}) is revoked; {_takes_effect(loaded)}")
     return 0
+
+
+def _takes_effect(loaded: Loaded) -> str:
+    """When a change of the keys does, and what must be done for that."""
+    if loaded.node.redis is not None and loaded.node.last_good_file.exists():
+        return "the fleet takes it once `throughway config push` has published it"
+    return "a running node takes it within a second"
 
 
 # -- talking
@@ -439,6 +458,8 @@ def main(argv: list[str] | None = None) -> None:
         )
     except CycloptsError as error:
         _fail(EXIT_USAGE, f"{str(error).strip().splitlines()[0]} (`throughway --help` lists the commands)")
+    except CommandError as error:
+        _fail(error.code, str(error))
     except BrokenPipeError:  # `throughway ... | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         result = 0

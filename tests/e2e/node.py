@@ -228,10 +228,11 @@ class Gateway:
                 total += float(value)
         return total
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`throughway ARGUMENTS --config FILE`."""
+    def command(self, *arguments: str, config: bool = True) -> subprocess.CompletedProcess[str]:
+        """`throughway ARGUMENTS --config FILE`, the last two where `config` says so."""
+        file = ["--config", str(self.config_file)] if config else []
         return subprocess.run(
-            [sys.executable, "-m", "gateway.cli", *arguments, "--config", str(self.config_file)],
+            [sys.executable, "-m", "gateway.cli", *arguments, *file],
             capture_output=True,
             text=True,
             env=self.environment,

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.base.redis_url import RedisUrl
+
 
 class Address(msgspec.Struct, frozen=True):
     """A TCP address (`host`, `port`), or a Unix socket (`path`)."""
@@ -86,6 +88,8 @@ class Node(msgspec.Struct, frozen=True):
     listen: Address = Address(port=8080)
     ops: Address = Address(port=8082)
     admin: Admin | None = Admin(listen=Address(port=8081))
+    redis: RedisUrl | None = None
+    """Where the fleet's snapshot is published; None: the node's own file is all there is."""
     state_dir: Path = Path("state")
     tls: Tls | None = None
     proxy_protocol: tuple[str, ...] = ()
@@ -135,6 +139,16 @@ class Node(msgspec.Struct, frozen=True):
     @property
     def pepper_file(self) -> Path:
         return self.state_dir / "pepper"
+
+    @property
+    def fleet_pepper_file(self) -> Path:
+        """The pepper that the fleet shares in Redis, as this node last saw it."""
+        return self.state_dir / "fleet-pepper"
+
+    @property
+    def last_good_file(self) -> Path:
+        """The last good release out of Redis."""
+        return self.state_dir / "last-good-release"
 
     @property
     def admin_token_file(self) -> Path:

@@ -82,8 +82,40 @@ class Exchange(Protocol):
         """The answer cannot be completed: the client sees the connection break, never a polite end."""
 
 
+SourceKind = Literal["file", "redis", "last-known-good"]
+"""Where a snapshot was taken from; the last: from the disk, because Redis cannot be had or holds nothing better."""
+
+SOURCE_KINDS: tuple[SourceKind, ...] = ("file", "redis", "last-known-good")
+
+
+class SourceStatus(msgspec.Struct, frozen=True):
+    """How it stands with the source of snapshots."""
+
+    kind: SourceKind
+    where: str = ""
+    """What is asked, without passwords."""
+    sequence: int | None = None
+    """Of the release that serves; later ones are higher. None for a file."""
+    loaded_at_s: float | None = None
+    """Unix time at which what serves was taken from there."""
+    fault: str = ""
+    """Why what is newer does not serve, or nothing can be learnt of it; "" while all is well."""
+    reason: str = ""
+    """The kind of fault, out of a closed set: a label of metrics."""
+
+
 class SnapshotSource(Protocol):
     """Where the node's snapshot comes from."""
+
+    def watch(self, wake: Callable[[], object]) -> None:
+        """Called once, before all else. `wake`, which may be called on any thread, says that `changed` or `status` tell something new."""
+
+    def close(self) -> None:
+        """Ends what `watch` began."""
+
+    @property
+    def status(self) -> SourceStatus:
+        """Cheap: called several times a second."""
 
     def load(self) -> Snapshot:
         """Reads, validates and compiles the newest.

@@ -28,8 +28,8 @@ from gateway import __version__
 from gateway.base import node as slots
 from gateway.base.errors import ConfigurationError
 from gateway.base.node import Bounds, Node, ServerTimeouts
-from gateway.base.ports import SnapshotSource
-from gateway.base.snapshot import Snapshot, encode
+from gateway.base.ports import SOURCE_KINDS, SnapshotSource, SourceStatus
+from gateway.base.snapshot import Encoded, Key, Limits, Snapshot, Team, encode
 from gateway.dataplane.worker import Log
 from gateway.net.edge import listen, native_edge
 
@@ -92,6 +92,27 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     temporary.replace(path)
 
 
+class SourceGauges:
+    """The source of configuration, as metrics. Its labels are closed sets."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._kinds = {kind: registry.gauge("throughway_config_source", {"source": kind}) for kind in SOURCE_KINDS}
+        self._up = registry.gauge("throughway_config_source_up")
+        self._sequence = registry.gauge("throughway_config_sequence")
+        self._loaded = registry.gauge("throughway_config_loaded_timestamp_seconds")
+
+    def show(self, status: SourceStatus) -> None:
+        for kind, gauge in self._kinds.items():
+            gauge.set(kind == status.kind)
+        self._up.set(not status.fault)
+        self._sequence.set(status.sequence or 0)
+        self._loaded.set(int(status.loaded_at_s or 0))
+
+    def fault(self, reason: str) -> None:
+        self._registry.counter("throughway_config_source_faults_total", {"reason": reason}).add(1)
+
+
 class Agent:
     """See the module."""
 
@@ -101,7 +122,12 @@ class Agent:
         self._memory = services.memory
         self._log = services.log
         self._stopping = asyncio.Event()
-        self._asked = asyncio.Event()
+        self._nudged = asyncio.Event()
+        """There is a reason to look at the source before the next poll."""
+        self._asked = False
+        """The reason is a signal: the source is read even if it seems unchanged."""
+        self._source = SourceStatus("file")
+        """As it was reported last."""
         self._version = ""
         """Of the snapshot that was published last."""
         self._problems: list[str] = []
@@ -114,16 +140,18 @@ class Agent:
         self._memory.occupy(services.slot, os.getpid())
         self._memory.set_gauge(services.slot, slots.G_ROLE, slots.ROLE_AGENT)
         self._memory.set_gauge(services.slot, slots.G_LOG_LEVEL, slots.LOG_LEVELS.index(self._log.level))
-        self._version = msgspec.json.decode(self._node.snapshot_file.read_bytes(), type=_Versioned).version
+        self._version = Encoded(self._node.snapshot_file.read_bytes()).version
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+        loop.add_signal_handler(signal.SIGHUP, self._ask)
         registry = Registry(self._memory, services.slot)
         self._reloads = registry.counter("throughway_config_reloads_total")
         self._reload_failures = registry.counter("throughway_config_reload_failures_total")
+        self._source_gauges = SourceGauges(registry)
         self._shipped = registry.counter("throughway_usage_records_shipped_total")
         self._ship_failures = registry.counter("throughway_usage_ship_failures_total")
         self._spool_bytes = registry.gauge("throughway_spool_bytes")
+        services.source.watch(lambda: loop.call_soon_threadsafe(self._nudged.set))
         wheel = Wheel(loop)
         wheel.start()
         server = await listen(loop, self._ops_edge(loop, wheel), services.listener)
@@ -136,6 +164,7 @@ class Agent:
             task.cancel()
         for task in done - {stop}:
             task.result()  # a step that has failed ends the agent loudly; the supervisor starts another
+        services.source.close()
         await asyncio.to_thread(services.shipper.run_once)
         wheel.close()
         self._log.close(5.0)
@@ -150,18 +179,38 @@ class Agent:
 
     # -- reload
 
+    def _ask(self) -> None:
+        self._asked = True
+        self._nudged.set()
+
     async def _watch(self) -> None:
         source = self._services.source
         while True:
-            asked = False
             try:
                 async with asyncio.timeout(POLL_S):
-                    asked = await self._asked.wait()
+                    await self._nudged.wait()
             except TimeoutError:
                 pass
-            self._asked.clear()
+            self._nudged.clear()
+            asked, self._asked = self._asked, False
             if asked or await asyncio.to_thread(source.changed):
                 await self._reload()
+            self._report_source(source.status)
+
+    def _report_source(self, status: SourceStatus) -> None:
+        """Says once what has become of the source."""
+        before, self._source = self._source, status
+        self._source_gauges.show(status)
+        if (status.reason, status.fault) != (before.reason, before.fault):
+            if status.fault:
+                self._source_gauges.fault(status.reason)
+                self._log.event(
+                    "error", "config.source_fault", reason=status.reason, error=status.fault, serves=status.kind
+                )
+            else:
+                self._log.event("info", "config.source_recovered", source=status.kind, where=status.where)
+        if (status.kind, status.sequence) != (before.kind, before.sequence):
+            self._log.event("info", "config.source", source=status.kind, where=status.where, sequence=status.sequence)
 
     async def _reload(self) -> None:
         try:
@@ -170,6 +219,11 @@ class Agent:
             self._reload_failures.add(1)
             self._problems = [str(p) for p in error.problems]
             self._log.event("error", "config.refused", problems=self._problems[:20], problem_count=len(self._problems))
+            return
+        if too_large := _too_large(snapshot, self._memory.limit_rows):
+            self._reload_failures.add(1)
+            self._problems = [too_large]
+            self._log.event("error", "config.refused", problems=self._problems, problem_count=1)
             return
         self._problems = []
         self._follow_log_level(self._services.source.log_level)
@@ -283,13 +337,23 @@ class Agent:
                 "generation": memory.snapshot_generation,
                 "reloaded_at_s": self._reloaded_at_s or None,
                 "problems": self._problems,
+                "source": self._services.source.status,
             },
             "workers": workers,
         }
 
 
-class _Versioned(msgspec.Struct):
-    version: str
+def _too_large(snapshot: Snapshot, limit_rows: int) -> str:
+    """Why the node's table of limits cannot hold a snapshot's; "" where it can. Past half of it, rows become hard to find."""
+    scopes: list[Key | Team] = [*snapshot.keys, *snapshot.teams]
+    with_budget = sum(scope.budget is not None for scope in scopes)
+    wanted = with_budget + sum(scope.budget is not None or scope.limits != Limits() for scope in scopes)
+    if wanted <= limit_rows // 2:
+        return ""
+    return (
+        f"the limits and budgets of {len(scopes):,} keys and teams need {wanted:,} rows, more than half of the {limit_rows:,} that the "
+        "node made when it started; restart it"
+    )
 
 
 _SHOWN = (

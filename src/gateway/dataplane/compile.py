@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from urllib.parse import urlsplit
 
 from _fastpath.wheel import Wheel
@@ -33,12 +33,27 @@ class Pools:
         self._handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
         self._by_provider: dict[Provider, UpstreamPool] = {}
         self._tls_files: dict[Provider, TlsFiles] = {}
+        self._dialers: dict[Provider, Dialer] = {}
+        """Of the snapshot that is being taken into use, for pools that it makes."""
+
+    def prepare(self, providers: tuple[Provider, ...]) -> None:
+        """Makes what takes long of the pools that will be new. Runs on a thread: a TLS context reads the system's authorities.
+
+        Raises OSError or ValueError for a bad CA bundle or certificate.
+        """
+        self._dialers = {
+            provider: Dialer(provider, self._loop, self._resolver, self._handshakes)
+            for provider in providers
+            if provider not in self._by_provider
+        }
 
     def of(self, provider: Provider) -> UpstreamPool:
         """The provider's pool, made if it is new. Raises OSError or ValueError for a bad CA bundle or certificate."""
         pool = self._by_provider.get(provider)
         if pool is None:
-            dialer = Dialer(provider, self._loop, self._resolver, self._handshakes)
+            dialer = self._dialers.pop(provider, None)
+            if dialer is None:
+                dialer = Dialer(provider, self._loop, self._resolver, self._handshakes)
             if dialer.tls is not None and dialer.tls.files:
                 self._tls_files[provider] = dialer.tls
             pool = self._by_provider[provider] = UpstreamPool(
@@ -68,8 +83,10 @@ class Pools:
         return list(self._tls_files.values())
 
 
-def compile_snapshot(snapshot: Snapshot, pools: Pools, resolve: Resolve, admission: Admission) -> Compiled:
-    """What the pipeline uses.
+def compile_snapshot(
+    snapshot: Snapshot, pools: Pools, resolve: Resolve, admission: Admission
+) -> Generator[None, None, Compiled]:
+    """Makes what the pipeline uses, a model or a key at each step.
 
     Raises:
         ValueError: a provider's credential cannot be resolved on this node.
@@ -85,24 +102,42 @@ def compile_snapshot(snapshot: Snapshot, pools: Pools, resolve: Resolve, admissi
         ]
         entry = compiled.models[model.name] = ModelEntry(model, targets)
         entry.schedule = schedule(targets)
+        yield
     for model in snapshot.models:
         compiled.models[model.name].fallbacks = [compiled.models[name] for name in model.fallbacks]
     allowed: dict[tuple[str, ...], dict[str, bool]] = {}
     for key in snapshot.keys:
         entry_of_key = KeyEntry(key)
         if key.models not in allowed:
-            allowed[key.models] = _allowed(key, compiled)
+            allowed[key.models] = yield from _allowed(key, compiled)
         entry_of_key.allowed = allowed[key.models]
         admission.compile(entry_of_key)
         compiled.key_by_hmac[key.hmac] = entry_of_key
+        yield
     return compiled
 
 
-def _allowed(key: Key, compiled: Compiled) -> dict[str, bool]:
+def dismantle(compiled: Compiled) -> Generator[None, None, None]:
+    """Lets go of a snapshot that nobody uses any more, a key or a model at each step: at once it would keep the loop for milliseconds."""
+    for table in (compiled.keys_seen, compiled.key_by_hmac):
+        while table:
+            table.popitem()
+            yield
+    while compiled.models:
+        _, model = compiled.models.popitem()
+        model.fallbacks = []  # models that fall back to each other would never be free
+        yield
+
+
+def _allowed(key: Key, compiled: Compiled) -> Generator[None, None, dict[str, bool]]:
     """Names of models, by whether the key's patterns (`*` only) match them."""
     pattern = "|".join(fnmatch.translate(p.replace("[", "[[]").replace("?", "[?]")) for p in key.models)
     matches = re.compile(pattern).match if key.models else (lambda _: None)
-    return {name: matches(name) is not None for name in compiled.models}
+    allowed = {}
+    for name in compiled.models:
+        allowed[name] = matches(name) is not None
+        yield
+    return allowed
 
 
 def _heads(provider: Provider, resolve: Resolve) -> dict[str, bytes]:

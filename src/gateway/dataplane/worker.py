@@ -12,6 +12,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -23,12 +24,14 @@ from _fastpath.metrics import Registry
 from _fastpath.shm import NodeMemory
 from _fastpath.wheel import Wheel, now_ns
 from gateway.base import node as slots
+from gateway.base.context import Compiled
 from gateway.base.node import Node
 from gateway.base.ports import RecordSpool, TokenCounter
-from gateway.base.snapshot import Snapshot, SnapshotError, decode
+from gateway.base.snapshot import Encoded
 from gateway.dataplane.certificates import follow_certificates
-from gateway.dataplane.compile import Pools, Resolve, compile_snapshot
+from gateway.dataplane.compile import Pools, Resolve, compile_snapshot, dismantle
 from gateway.dataplane.pipeline import Pipeline
+from gateway.dataplane.slices import in_slices
 from gateway.net.edge import edge_of_node
 from gateway.net.listener import Listener
 from gateway.phases.account import Accountant, RequestLog
@@ -36,6 +39,10 @@ from gateway.phases.admit import Admission
 from gateway.phases.authenticate import Authenticator
 
 LOOP_LAG_US_BOUNDS = (100, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000)
+NOTICE_S = 0.02
+"""How often a worker looks whether there is a new snapshot: one read of the shared memory."""
+_UNUSED = 3
+"""References to a retired snapshot that no request pins: of the list, of its reader, and of the call that counts."""
 _CLOSE_S = 5.0
 
 
@@ -68,9 +75,9 @@ class Services(msgspec.Struct):
     """Both are made once the worker has its metrics, in which they count what they estimate and what they drop."""
 
 
-def read_snapshot(path: Path) -> Snapshot:
-    """The node's snapshot file. Raises OSError or SnapshotError."""
-    return decode(path.read_bytes())
+def read_snapshot(path: Path) -> Encoded:
+    """The node's snapshot file, to be decoded in slices. Raises OSError or SnapshotError."""
+    return Encoded(path.read_bytes())
 
 
 class Worker:
@@ -83,6 +90,9 @@ class Worker:
         self._node = services.node
         self._log = services.log
         self._generation = -1
+        self._compiled: Compiled | None = None
+        self._retired: list[Compiled] = []
+        """Snapshots that were swapped out; as many as requests in flight pin."""
         self._stopping = asyncio.Event()
 
     async def main(self) -> None:
@@ -104,20 +114,20 @@ class Worker:
         self._loop_lag = registry.histogram("throughway_loop_lag_us", LOOP_LAG_US_BOUNDS)
         self._swaps = registry.counter("throughway_snapshot_swaps_total")
         self._swap_failures = registry.counter("throughway_snapshot_failures_total")
-        await self._load_snapshot()
+        await self._load_snapshot(rests=False)
         self._edge = edge_of_node(loop, self._wheel, self._pipeline, self._node)
         listener = Listener(loop, self._edge, services.listener, self._node, services.log.event)
         await listener.open()
         certificates = asyncio.create_task(follow_certificates(listener, self._pools, services.log.event))
         certificates.add_done_callback(_raise_failure)
-        heartbeat = asyncio.create_task(self._beat())
+        tasks = [certificates, *(asyncio.create_task(step()) for step in (self._beat, self._follow))]
         _settle_memory()
         memory.set_state(slot, slots.SERVING)
         self._log.event("info", "worker.serving", slot=slot, pid=os.getpid(), version=self._pipeline.version)
         await self._stopping.wait()
         await self._drain(listener)
-        heartbeat.cancel()
-        certificates.cancel()
+        for task in tasks:
+            task.cancel()
         for pool in self._pools.all():
             pool.close()
         self._wheel.close()
@@ -161,8 +171,6 @@ class Worker:
             level = slots.LOG_LEVELS[memory.gauge(services.agent_slot, slots.G_LOG_LEVEL)]
             if level and level != self._log.level:
                 self._log.level = level
-            if memory.snapshot_generation != self._generation:
-                await self._reload()
             before_ns = now_ns()
             await asyncio.sleep(interval_s)
             lag_us = max(0, now_ns() - before_ns - slots.HEARTBEAT_MS * 1_000_000) // 1_000
@@ -171,28 +179,55 @@ class Worker:
 
     # -- snapshots
 
-    async def _load_snapshot(self) -> None:
+    async def _follow(self) -> None:
+        """Takes up each snapshot that the agent announces, and lets go of those that no request pins any more."""
+        while True:
+            if self._memory.snapshot_generation != self._generation:
+                await self._reload()
+            if self._retired:
+                await self._dismantle_retired()
+            await asyncio.sleep(NOTICE_S)
+
+    async def _load_snapshot(self, *, rests: bool) -> None:
+        """Takes the node's snapshot into use, in slices. Raises SnapshotError, OSError, ValueError, RuntimeError."""
         generation = self._memory.snapshot_generation
-        snapshot = await asyncio.to_thread(read_snapshot, self._node.snapshot_file)
+        encoded = await asyncio.to_thread(read_snapshot, self._node.snapshot_file)
+        snapshot = await in_slices(encoded.decode(), rests=rests)
+        await asyncio.to_thread(self._pools.prepare, snapshot.providers)
         admission = Admission(self._table, self._counter, {t.name: t for t in snapshot.teams})
-        compiled = compile_snapshot(snapshot, self._pools, self._services.resolve, admission)
+        steps = compile_snapshot(snapshot, self._pools, self._services.resolve, admission)
+        compiled = await in_slices(steps, rests=rests)
+        before, self._compiled = self._compiled, compiled
         self._pipeline.swap(compiled, admission)
         self._pools.keep(snapshot.providers)
         self._generation = generation
         self._memory.set_gauge(self._slot, slots.G_GENERATION, generation)
         self._swaps.add(1)
+        if before is not None:
+            self._retired.append(before)
+
+    async def _dismantle_retired(self) -> None:
+        free = [compiled for compiled in self._retired if sys.getrefcount(compiled) <= _UNUSED]
+        self._retired = [compiled for compiled in self._retired if compiled not in free]
+        for compiled in free:
+            await in_slices(dismantle(compiled))
 
     async def _reload(self) -> None:
         """The node has a new snapshot. One that cannot be used is reported, and the last good one goes on serving."""
         generation = self._memory.snapshot_generation
+        gc.disable()  # it would walk all that is being made, for milliseconds
         try:
-            await self._load_snapshot()
-        except (OSError, SnapshotError, ValueError, RuntimeError) as error:
+            await self._load_snapshot(rests=True)
+        except Exception as error:  # whatever is wrong with it or with us, the last good one goes on serving
             self._generation = generation
             self._swap_failures.add(1)
-            self._log.event("error", "worker.snapshot_refused", slot=self._slot, error=str(error))
+            why = f"{type(error).__name__}: {error}"
+            self._log.event("error", "worker.snapshot_refused", slot=self._slot, error=why)
         else:
             self._log.event("info", "worker.snapshot_swapped", slot=self._slot, version=self._pipeline.version)
+        finally:
+            gc.freeze()  # what was made stays, as what stood at the start does; it is freed by its last reference
+            gc.enable()
 
 
 def _raise_failure(task: asyncio.Task[None]) -> None:

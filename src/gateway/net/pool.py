@@ -170,6 +170,7 @@ class UpstreamPool:
         """
         self._closed = True
         self.wheel.cancel(self._warmer)
+        self._warmer = Timer()  # the old one holds the pool, which nobody would find to free
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,20 @@ from hypothesis import strategies as st
 from _fastpath.usage import Usage
 from gateway.base.budget import period_at
 from gateway.base.errors import CATALOGUE, ConfigurationError, Problem, catalogue_markdown
-from gateway.base.snapshot import Key, Model, Period, Price, Provider, Snapshot, SnapshotError, Target, decode, encode
+from gateway.base.snapshot import (
+    PIECE,
+    Encoded,
+    Key,
+    Model,
+    Period,
+    Price,
+    Provider,
+    Snapshot,
+    SnapshotError,
+    Target,
+    decode,
+    encode,
+)
 from gateway.base.usage import rates_of
 
 ROOT = Path(__file__).parents[3]
@@ -30,6 +44,12 @@ def snapshot() -> Snapshot:
 
 
 # -- snapshots
+
+
+def framed(body: bytes, version: str = "x") -> bytes:
+    """An encoded snapshot of these lines, whatever they are."""
+    digest = hashlib.sha256(body).hexdigest()
+    return b'{"version":"%b","format":2,"digest":"%b"}\n%b' % (version.encode(), digest.encode(), body)
 
 
 def test_a_snapshot_survives_its_encoding() -> None:
@@ -49,8 +69,13 @@ def test_equal_content_has_an_equal_version_and_other_content_another() -> None:
         (b"", "not a snapshot"),
         (b"{", "not a snapshot"),
         (b'{"version":"x","strange":1}', "not a snapshot"),
-        (b'{"version":"0000000000000000"}', "does not have the content"),
-        (b'{"version":"x","format":2}', "snapshot format 2"),
+        (b'{"version":"x","format":1,"digest":""}', "snapshot format 1"),
+        (b'{"version":"x","format":2,"digest":""}', "x is damaged"),
+        (framed(b""), "not a snapshot"),
+        (framed(b"{"), "not a snapshot"),
+        (framed(b'{"strange":1}'), "not a snapshot"),
+        (framed(b'{}\n{"models":[{}]}'), "not a snapshot"),
+        (framed(b"{}"), "does not have the content"),
     ],
 )
 def test_what_is_no_snapshot_is_refused(data: bytes, says: str) -> None:
@@ -60,8 +85,18 @@ def test_what_is_no_snapshot_is_refused(data: bytes, says: str) -> None:
 
 def test_a_snapshot_that_was_changed_is_refused() -> None:
     changed = encode(snapshot()).replace(b'"one"', b'"two"')
-    with pytest.raises(SnapshotError, match="does not have the content"):
+    with pytest.raises(SnapshotError, match="is damaged"):
         decode(changed)
+    with pytest.raises(SnapshotError, match="does not have the content"):
+        decode(framed(changed.partition(b"\n")[2], snapshot().version))
+
+
+def test_a_large_snapshot_is_decoded_in_many_small_steps() -> None:
+    keys = tuple(Key(f"k{i}", f"k{i}", "0" * 64) for i in range(10 * PIECE + 1))
+    models = tuple(Model(f"m{i}", (Target("p", "m"),)) for i in range(2 * PIECE))
+    large = Snapshot("", keys=keys, models=models).sealed()
+    assert decode(encode(large)) == large
+    assert sum(1 for _ in Encoded(encode(large)).decode()) == 2 + 11 + 2
 
 
 # -- money

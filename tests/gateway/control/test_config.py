@@ -411,6 +411,19 @@ def test_a_broken_file_is_tried_once_and_the_last_good_one_stays(example: Path) 
     assert source.changed() and source.load() == good.snapshot if good else False
 
 
+def test_an_empty_file_takes_nothing_away_while_another_serves(example: Path) -> None:
+    source = FileSource(example, ENVIRON)
+    good = source.load()
+    example.write_text(" \n")
+    for each in (source, FileSource(example, ENVIRON, serving=True)):
+        with pytest.raises(ConfigurationError, match="is empty, as while it is being written"):
+            each.load()
+    assert source.loaded is not None and source.loaded.snapshot == good
+    example.write_text("{}\n")
+    assert source.load().models == ()
+    assert FileSource(example, ENVIRON).load().models == ()
+
+
 def test_a_secret_file_is_watched(tmp_path: Path) -> None:
     (tmp_path / "k").write_text("a-secret-of-a-key-1")
     (tmp_path / "g.yaml").write_text("keys:\n  - {name: a, key: file:k}\n")

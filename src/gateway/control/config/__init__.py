@@ -4,6 +4,7 @@
     FileSource  again and again, while serving
     effective   what takes effect, for `throughway check --print`
     state_dir_of  where the node keeps its state, of a file that may be broken
+    fleet_settings   what is needed to ask Redis for the rest
     resolve     the secret behind `env:NAME` or `file:PATH`
 
 A reading goes text -> tree with positions (`_yaml`) -> normal form, by the schema (`_schema`, a table of `_kinds`) ->
@@ -12,7 +13,25 @@ one reading. `python -m gateway.control.config.describe` writes docs/configurati
 the schema.
 """
 
-from gateway.control.config._source import FileSource, Loaded, effective, load, state_dir_of
+from gateway.control.config._source import (
+    FileSource,
+    FleetSettings,
+    Loaded,
+    effective,
+    fleet_settings,
+    load,
+    state_dir_of,
+)
 from gateway.control.config.secrets import SecretError, resolve
 
-__all__ = ["FileSource", "Loaded", "SecretError", "effective", "load", "resolve", "state_dir_of"]
+__all__ = [
+    "FileSource",
+    "FleetSettings",
+    "Loaded",
+    "SecretError",
+    "effective",
+    "fleet_settings",
+    "load",
+    "resolve",
+    "state_dir_of",
+]

@@ -32,11 +32,12 @@ def check(values: Values, root: Node | None, reading: Reading) -> None:
     _bounds(values, reading)
     _callers(values, reading)
     _unused(values, reading)
+    _fleet(values, reading)
     for name, provider in values.get("providers", {}).items():
         _provider(("providers", name), provider, reading)
     for name, model in values.get("models", {}).items():
         _model(name, model, reading)
-    if not names_of(root, "models") and not reading.problems:
+    if not names_of(root, "models") and "redis" not in values and not reading.problems:
         reading.warn((), "defines no models: every request will be answered 404")
     _keys(values, root, reading)
 
@@ -97,9 +98,17 @@ def _callers(values: Values, reading: Reading) -> None:
 
 
 def _unused(values: Values, reading: Reading) -> None:
-    for name in ("redis", "database"):
-        if name in values:
-            reading.warn((name,), "this version does not use it: limits and the ledger are the node's own")
+    if "database" in values:
+        reading.warn(("database",), "this version does not use it: the ledger is the node's own")
+
+
+def _fleet(values: Values, reading: Reading) -> None:
+    if "redis" in values and "pepper" not in values:
+        reading.warn(
+            ("redis",),
+            "the fleet shares the pepper that Redis keeps: who can read it there can guess keys and sign configurations; "
+            "set `pepper: env:NAME` to the same secret on every node",
+        )
 
 
 def _provider(path: Path_, provider: Values, reading: Reading) -> None:

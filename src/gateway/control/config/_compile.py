@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gateway.base import redis_url
 from gateway.base.node import Admin, Bounds, Cors, Node, ServerTimeouts, Tls, TrustedProxies
 from gateway.base.snapshot import Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
 from gateway.control.config._reading import Reading
@@ -80,11 +81,12 @@ def _add_price(path: tuple[str | int, ...], target: Values, price: Price | None,
 def node(values: Values) -> Node:
     """The node's own settings."""
     tls, proxies, cors = values.get("tls"), values.get("trusted_proxies"), values.get("cors")
-    admin = values["admin"]
+    admin, redis = values["admin"], values.get("redis")
     return Node(
         listen=values["listen"],
         ops=values["ops"],
         admin=Admin(admin["listen"], admin["token"].value if "token" in admin else ""),
+        redis=redis_url.parse(redis.value) if redis else None,
         state_dir=Path(values["state_dir"]),
         tls=Tls(**tls) if tls else None,
         proxy_protocol=tuple(values.get("proxy_protocol", {}).get("from", ())),

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from gateway.base import redis_url
 from gateway.base.addresses import UNIX
 from gateway.base.node import Address
 from gateway.base.snapshot import NANO_USD
@@ -229,6 +230,30 @@ class ServerUrl(Kind, frozen=True, kw_only=True):
 
     def words(self) -> str:
         return f"`env:NAME`, `file:PATH`, or a URL ({', '.join(f'{scheme}:' for scheme in self.schemes)})"
+
+
+class RedisServer(Kind, frozen=True, kw_only=True):
+    """The URL of a Redis, itself or by reference; a Secret, whose reference is "" where the URL stands in the file."""
+
+    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> Secret:
+        secret = Secret("", node.text)
+        if node.text.startswith(("env:", "file:")):
+            secret = SecretReference().scalar(node, path, reading)
+        try:
+            url = redis_url.parse(secret.value)
+        except ValueError as error:
+            whose = f"the URL of {secret.reference}: " if secret.reference else ""
+            raise ValueError(f"{whose}{error}") from None
+        for file in (url.ssl_ca_certs, url.ssl_certfile, url.ssl_keyfile):
+            if file is not None and not Path(file).is_file():
+                raise ValueError(f"cannot read the file {file} that its options name; write an absolute path")
+        return secret
+
+    def show(self, value: Any) -> str:
+        return value.reference or "***"
+
+    def words(self) -> str:
+        return f"`env:NAME`, `file:PATH`, or a URL ({', '.join(f'{scheme}:' for scheme in redis_url.SCHEMES)})"
 
 
 class BaseUrl(Kind, frozen=True, kw_only=True):

@@ -41,10 +41,12 @@ class Reading:
     Args:
         file: the configuration; paths in it are relative to its directory.
         environ: where `env:NAME` looks.
+        serving: whether an earlier reading is in force, which a file that is being written must not wipe out.
     """
 
-    def __init__(self, file: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, file: Path, environ: Mapping[str, str], *, serving: bool = False) -> None:
         self.file = file
+        self.serving = serving
         self.directory = Path(os.path.abspath(file.parent))  # noqa: PTH100 (resolve() would follow links, absolute() keep `..`)
         self.environ = environ
         self.problems: list[Problem] = []

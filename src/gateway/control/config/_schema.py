@@ -26,6 +26,7 @@ from gateway.control.config._kinds import (
     Origin,
     ProxyUrl,
     Record,
+    RedisServer,
     Reference,
     SecretReference,
     ServerUrl,
@@ -211,7 +212,10 @@ SCHEMA = Record(
             ),
             "The control plane's listener.",
         ),
-        "redis": Field(ServerUrl(schemes=("redis", "rediss", "unix")), "Not used by this version."),
+        "redis": Field(
+            RedisServer(),
+            "Where `throughway config push` publishes the configuration of a fleet; see fleet.md. What it holds wins over this file.",
+        ),
         "database": Field(ServerUrl(schemes=("sqlite", "postgresql", "postgres")), "Not used by this version."),
         "state_dir": Field(
             FilePath(must_exist=False), "What the node keeps: keys, ledger, spool, last good snapshot. Absent: `state`."
@@ -332,7 +336,7 @@ SCHEMA = Record(
         ),
         "pepper": Field(
             SecretReference(shortest=32),
-            "The key of the HMACs as which callers' keys are kept. Absent: made at first start, in `state_dir`.",
+            "The key of the HMACs as which callers' keys are kept. Absent: made at first start, in `state_dir`; with `redis`, shared there.",
         ),
         "providers": Field(
             Named(name=Name(what="a provider's name"), of=PROVIDER), "The services that answer, by name."

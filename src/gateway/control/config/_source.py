@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from gateway.base import redis_url
 from gateway.base.errors import Problem
 from gateway.base.node import Node
+from gateway.base.ports import SourceStatus
+from gateway.base.redis_url import RedisUrl
 from gateway.base.snapshot import Snapshot
 from gateway.control._secret_file import make_secret_file
 from gateway.control.config import _compile, _yaml
@@ -44,18 +48,65 @@ class Loaded(msgspec.Struct, frozen=True):
         return f"Loaded(version={self.snapshot.version}, warnings={len(self.warnings)}, pepper=***)"
 
 
-def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None, *, create: bool = False) -> Loaded:
+class FleetSettings(msgspec.Struct, frozen=True):
+    """What must be known of a configuration before the fleet can be asked for the rest."""
+
+    redis: RedisUrl | None
+    pepper: bytes | None
+    """None: the file sets none."""
+    node: Node
+    """With the state directory and Redis; all else as it is by default."""
+
+    def __repr__(self) -> str:
+        return f"FleetSettings(redis={self.redis}, pepper=***)"
+
+
+def load(
+    path: str | os.PathLike[str],
+    environ: Mapping[str, str] | None = None,
+    *,
+    create: bool = False,
+    pepper: bytes | None = None,
+) -> Loaded:
     """Reads, validates and compiles a configuration.
 
     Args:
         path: the YAML file. Paths in it are relative to its directory.
         environ: where `env:NAME` looks; None: the process's environment.
         create: whether a missing pepper is made and kept in `state_dir`. Without it nothing is written.
+        pepper: the fleet's; it counts where the file sets none.
 
     Raises:
         ConfigurationError: with every mistake, in the order of the file.
     """
-    return _load(_reading(path, environ), create=create, certificates=True)
+    return _load(_reading(path, environ), create=create, certificates=True, fleet_pepper=pepper)
+
+
+def fleet_settings(
+    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None, *, with_pepper: bool = True
+) -> FleetSettings:
+    """The settings `redis`, `pepper` and `state_dir` alone, whatever else is wrong with the file.
+
+    Args:
+        path, environ: as for `load`.
+        with_pepper: whether the pepper is wanted: who only looks need not have it.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or one of these is wrong.
+    """
+    reading = _reading(path, environ)
+    root = _parsed(reading)
+    reading.raise_if_faulty()
+    values: dict[str, Any] = {}
+    for name in ("redis", "state_dir", *(["pepper"] if with_pepper else [])):
+        if isinstance(root, _yaml.Mapping) and name in root.pairs:
+            reading.marks[name,] = root.marks[name]
+            values[name] = SCHEMA.fields[name].kind.read(root.pairs[name], (name,), reading)
+    reading.raise_if_faulty()
+    redis = redis_url.parse(values["redis"].value) if "redis" in values else None
+    state_dir = Path(values.get("state_dir", reading.path("state")))
+    pepper = str(values["pepper"].value).encode() if "pepper" in values else None
+    return FleetSettings(redis, pepper, Node(redis=redis, state_dir=state_dir))
 
 
 def effective(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> str:
@@ -88,17 +139,35 @@ class FileSource:
         path: the YAML file.
         environ: where `env:NAME` looks; None: the process's environment.
         create: as for `load`.
+        serving: whether the node serves already what an earlier source has read.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], environ: Mapping[str, str] | None = None, *, create: bool = False
+        self,
+        path: str | os.PathLike[str],
+        environ: Mapping[str, str] | None = None,
+        *,
+        create: bool = False,
+        serving: bool = False,
     ) -> None:
         self.path = Path(path)
+        self._serving = serving
         self._environ = environ
         self._create = create
         self._watched: dict[Path, Signature] = {}
         self.loaded: Loaded | None = None
         """What the last good `load` found."""
+        self._loaded_at_s: float | None = None
+
+    def watch(self, wake: Callable[[], object]) -> None:
+        """Nothing: `changed` is asked often enough."""
+
+    def close(self) -> None:
+        """Nothing was begun."""
+
+    @property
+    def status(self) -> SourceStatus:
+        return SourceStatus("file", str(self.path), loaded_at_s=self._loaded_at_s)
 
     def load(self) -> Snapshot:
         """Reads, validates and compiles. After a failure `loaded` stays the last good one.
@@ -106,13 +175,14 @@ class FileSource:
         Raises:
             ConfigurationError: with every mistake.
         """
-        reading = _reading(self.path, self._environ)
+        reading = _reading(self.path, self._environ, serving=self._serving or self.loaded is not None)
         try:
             # Certificates are renewed one file after another, and beside the configuration: who uses them watches them.
             loaded = _load(reading, create=self._create, certificates=False)
         finally:
             self._watched = reading.watched
         self.loaded = self._compared(loaded)
+        self._loaded_at_s = time.time()
         return self.loaded.snapshot
 
     def changed(self) -> bool:
@@ -146,18 +216,21 @@ class FileSource:
         return msgspec.structs.replace(kept, warnings=[*restart, *loaded.warnings])
 
 
-def _reading(path: str | os.PathLike[str], environ: Mapping[str, str] | None) -> Reading:
-    return Reading(Path(path), os.environ if environ is None else environ)
+def _reading(path: str | os.PathLike[str], environ: Mapping[str, str] | None, *, serving: bool = False) -> Reading:
+    return Reading(Path(path), os.environ if environ is None else environ, serving=serving)
 
 
-def _load(reading: Reading, *, create: bool, certificates: bool) -> Loaded:
+def _load(reading: Reading, *, create: bool, certificates: bool, fleet_pepper: bytes | None = None) -> Loaded:
     values, stored, book = _validated(reading)
     if certificates:
         check_certificates(values, reading)
     node = _compile.node(values)
     if create:
         _keep_prices(book, node, reading)
-    pepper = _pepper(values, node, reading, create=create)
+    if "pepper" not in values and fleet_pepper is not None:
+        pepper: bytes | None = fleet_pepper
+    else:
+        pepper = _pepper(values, node, reading, create=create)
     if pepper is not None:
         _check_pepper(pepper, node, stored, reading)
     hashed_under = _NO_PEPPER if pepper is None else pepper
@@ -204,7 +277,10 @@ def _parsed(reading: Reading) -> _yaml.Node | None:
 def _text(reading: Reading) -> str:
     """The file's content; "" where the reading knows why there is none."""
     try:
-        return reading.content(reading.file).decode("utf-8-sig")
+        text = reading.content(reading.file).decode("utf-8-sig")
+        if reading.serving and not text.strip():
+            raise ValueError("empty, as while it is being written; to take everything away, write `{}`")
+        return text
     except OSError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"cannot be read: {why(error)}"))
     except UnicodeDecodeError as error:
@@ -218,12 +294,13 @@ def _text(reading: Reading) -> str:
 
 
 def _pepper(values: dict[str, Any], node: Node, reading: Reading, *, create: bool) -> bytes | None:
-    """The key of HMACs: the setting, else the state directory's, made there if `create`."""
+    """The key of HMACs: the setting, else what is known of the fleet's, else the node's own, made in `state_dir` if `create`."""
     if "pepper" in values:
         return str(values["pepper"].value).encode()
-    file = node.pepper_file
+    of_fleet = node.redis is not None and node.fleet_pepper_file.exists()
+    file = node.fleet_pepper_file if of_fleet else node.pepper_file
     try:
-        if create:
+        if create and not of_fleet:
             make_secret_file(file, lambda: os.urandom(PEPPER_BYTES).hex())
         pepper = reading.content(file, 1_024).strip()
     except FileNotFoundError:
