@@ -95,6 +95,7 @@ def run_worker(env: ChildEnv) -> None:
         agent_slot=args.workers,
         pepper=args.pepper,
         listener=env.sockets["listen"],
+        http2_listener=env.sockets.get("http2"),
         resolve=lambda reference: resolve(reference, os.environ),
         log=log,
         counter=counter,
@@ -170,7 +171,7 @@ def start(
     for warning in loaded.warnings:
         on_warning(str(warning))
     if options.data_plane:
-        for line in check_file_limit(node.bounds.connections):
+        for line in check_file_limit(node.bounds.connections * (2 if node.http2 is not None else 1)):
             on_warning(line)
     args = ProcessArgs(
         config=options.config.resolve(),
@@ -213,10 +214,18 @@ def start(
 
 
 def _data_plane(node: Node, workers: int, args: ProcessArgs) -> list[ChildSpec]:
-    listeners = bind_listeners(node.listen, workers)
+    listeners = {"listen": bind_listeners(node.listen, workers)}
+    if node.http2 is not None:
+        listeners["http2"] = bind_listeners(node.http2.listen, workers)
     ops = bind_listeners(node.ops, 1)[0]
     specs = [
-        ChildSpec(f"worker-{i}", run_worker, slot=i, sockets={"listen": listeners[i]}, args=args)
+        ChildSpec(
+            f"worker-{i}",
+            run_worker,
+            slot=i,
+            sockets={name: of_workers[i] for name, of_workers in listeners.items()},
+            args=args,
+        )
         for i in range(workers)
     ]
     # The agent leaves last: it ships what the workers wrote while they drained.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import httpx
 import openai
 import pytest
 
 from tests.e2e.node import Gateway, free_port
+from tests.support.certificates import Authority
 from tests.support.scripted_upstream import ScriptedUpstream
 
 PROVIDER_SECRET = "sk-provider-credential-of-the-tests"
@@ -108,11 +111,33 @@ def upstream() -> Iterator[ScriptedUpstream]:
         yield server
 
 
+class Tls(NamedTuple):
+    """A certificate for 127.0.0.1, as a node's setting, and the authority that vouches for it."""
+
+    settings: dict[str, str]
+    authority: str
+
+    def context(self, *protocols: str) -> ssl.SSLContext:
+        """For a client; `protocols` by ALPN."""
+        made = ssl.create_default_context(cadata=self.authority)
+        if protocols:
+            made.set_alpn_protocols(protocols)
+        return made
+
+
 @pytest.fixture(scope="session")
-def gateway(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    authority = Authority("Authority of the tests")
+    cert_file, key_file = authority.issue("127.0.0.1").write(tmp_path_factory.mktemp("tls"))
+    return Tls({"cert_file": cert_file, "key_file": key_file}, authority.pem.decode())
+
+
+@pytest.fixture(scope="session")
+def gateway(upstream: ScriptedUpstream, tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """The shared node."""
     shared = settings(
         upstream,
+        http2={"tls": tls.settings},
         timeouts={"head_ms": 700, "body_gap_ms": 700},
         bounds={"body_bytes": BODY_BYTES, "all_bodies_bytes": BODY_BYTES},
     )
@@ -152,11 +177,36 @@ def make_gateway(upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[MakeGat
                 node.kill()
 
 
+@pytest.fixture(scope="session")
+def http2(gateway: Gateway, tls: Tls) -> Iterator[httpx.Client]:
+    """A client that speaks HTTP/2 with the shared node's second listener."""
+    address = f"https://127.0.0.1:{gateway.http2_port}"
+    with httpx.Client(http2=True, http1=False, verify=tls.context(), base_url=address, timeout=10) as made:
+        yield made
+
+
 @pytest.fixture
-def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
+def native_client(gateway: Gateway) -> Iterator[openai.OpenAI]:
     """The official client, with the shared node's address and a key of it and nothing else changed."""
     with openai.OpenAI(base_url=gateway.base_url, api_key=secret_of("main"), max_retries=0, timeout=10) as made:
         yield made
+
+
+@pytest.fixture
+def http2_client(gateway: Gateway, tls: Tls) -> Iterator[openai.OpenAI]:
+    """The same over HTTP/2. It never resets a stream that its caller has left: only closing it tells the gateway."""
+    transport = openai.DefaultHttpxClient(http2=True, verify=tls.context())
+    address = f"https://127.0.0.1:{gateway.http2_port}/v1"
+    fields: dict[str, Any] = {"api_key": secret_of("main"), "max_retries": 0, "timeout": 10}
+    with openai.OpenAI(base_url=address, http_client=transport, **fields) as made:
+        yield made
+
+
+@pytest.fixture(params=["native", "http2"])
+def client(request: pytest.FixtureRequest) -> openai.OpenAI:
+    """The official client over each edge."""
+    made: openai.OpenAI = request.getfixturevalue(f"{request.param}_client")
+    return made
 
 
 @pytest.fixture

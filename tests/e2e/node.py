@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,7 +46,7 @@ def wait_for(what: str, ask: Callable[[], _T | None], timeout_s: float = WAIT_S,
 class Answer:
     """An HTTP answer, as it came."""
 
-    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    def __init__(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         self.status = status
         self.headers = {name.lower(): value for name, value in headers}
         self.body = body
@@ -73,6 +73,9 @@ class Gateway:
         self.config_file = directory / "gateway.yaml"
         self.state_dir = directory / "state"
         self.log_file = directory / "log.jsonl"
+        self.http2_port = free_port()
+        if "http2" in settings:
+            settings = {**settings, "http2": {"listen": f"127.0.0.1:{self.http2_port}", **settings["http2"]}}
         self.settings = {
             "listen": f"127.0.0.1:{self.port}",
             "ops": f"127.0.0.1:{self.ops_port}",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.base.errors import CATALOGUE, Fault
@@ -403,6 +404,21 @@ def test_error_has_its_status_shape_and_headers(
     if "x-request-id" in got.headers and case.path == CHAT:
         line = gateway.logged(got.headers["x-request-id"])
         assert (line["status"], line["code"]) == (got.status, case.code)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.raw is None])
+def test_error_is_the_same_over_http2(name: str, http2: httpx.Client, upstream: ScriptedUpstream) -> None:
+    case = CASES[name]
+    headers = {"content-type": "application/json"} if case.body is not None else {}
+    if case.key is not None:
+        headers["authorization"] = f"Bearer {secret_of(case.key)}"
+    body = case.body
+    if isinstance(body, dict):
+        script = {} if case.script is None else {"x_script": upstream.script(case.script)}
+        body = json.dumps({**body, **script}).encode()
+    response = http2.request(case.method, case.path, content=body, headers={**headers, **case.send})
+    assert response.http_version == "HTTP/2"
+    check(case, Answer(response.status_code, response.headers.items(), response.content))
 
 
 def test_every_code_of_the_catalogue_has_a_test() -> None:

@@ -323,11 +323,11 @@ def test_the_client_honours_retry_after(client: openai.OpenAI, upstream: Scripte
 
 
 def test_a_time_out_of_the_client_ends_the_call_upstream(
-    client: openai.OpenAI, upstream: ScriptedUpstream, gateway: Gateway
+    native_client: openai.OpenAI, upstream: ScriptedUpstream, gateway: Gateway
 ) -> None:
     script = upstream.script([STALL])
     with pytest.raises(openai.APITimeoutError):
-        client.with_options(timeout=0.2).chat.completions.create(
+        native_client.with_options(timeout=0.2).chat.completions.create(
             model="gpt-4o-mini",
             messages=MESSAGES,
             extra_body={"x_script": script},
@@ -355,11 +355,11 @@ def test_the_deadline_header_ends_the_call(client: openai.OpenAI, upstream: Scri
 
 
 def test_a_cancelled_stream_closes_the_call_upstream_and_is_billed(
-    client: openai.OpenAI, upstream: ScriptedUpstream, gateway: Gateway
+    native_client: openai.OpenAI, upstream: ScriptedUpstream, gateway: Gateway
 ) -> None:
     events = chat_events(("one ", "two ", "three "))
     script = upstream.script(stream([*events[:4], STALL]))
-    stream_of = client.chat.completions.with_streaming_response.create(
+    stream_of = native_client.chat.completions.with_streaming_response.create(
         model="gpt-4o-mini", messages=MESSAGES, stream=True, extra_body={"x_script": script}
     )
     with stream_of as response:

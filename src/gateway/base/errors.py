@@ -141,7 +141,11 @@ INTERNAL_ERROR = _fault(
     "internal_error", 500, "server_error", _GATEWAY, "The gateway failed. The log has the request id.", retry=True
 )
 NOT_IMPLEMENTED = _fault(
-    "not_implemented", 501, _INVALID, _CALLER, "The gateway never acts as a tunnel and speaks no such transfer coding."
+    "not_implemented",
+    501,
+    _INVALID,
+    _CALLER,
+    "The gateway never acts as a tunnel and speaks neither such a transfer coding nor WebSocket.",
 )
 PROVIDER_UNREACHABLE = _fault(
     "provider_unreachable",
@@ -218,7 +222,11 @@ DEADLINE_EXCEEDED = _fault(
     "deadline_exceeded", 504, _INVALID, _CALLER, "The deadline of `x-throughway-timeout-ms` passed.", retry=True
 )
 VERSION_NOT_SUPPORTED = _fault(
-    "http_version_not_supported", 505, _INVALID, _CALLER, "The edge speaks HTTP/1.0 and HTTP/1.1."
+    "http_version_not_supported",
+    505,
+    _INVALID,
+    _CALLER,
+    "`listen` speaks HTTP/1.0 and HTTP/1.1, `http2` HTTP/1.1 and HTTP/2.",
 )
 CLIENT_CLOSED = _fault(
     "client_closed_request",

@@ -34,7 +34,7 @@ class ServerTimeouts(msgspec.Struct, frozen=True):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Of the edge, for each worker."""
+    """Of each edge, for each worker."""
 
     head_bytes: int = 65_536
     body_bytes: int = 33_554_432
@@ -73,6 +73,14 @@ class Cors(msgspec.Struct, frozen=True):
     """How long a browser may remember a preflight's answer; Chromium's own bound."""
 
 
+class Http2(msgspec.Struct, frozen=True):
+    """The listener of the Granian edge."""
+
+    listen: Address
+    tls: Tls | None = None
+    """Without it, HTTP/2 is spoken to those who know beforehand (h2c)."""
+
+
 class Admin(msgspec.Struct, frozen=True):
     listen: Address
     token: str = msgspec.field(default="")
@@ -96,6 +104,8 @@ class Node(msgspec.Struct, frozen=True):
     """Networks from which a connection to `listen` begins with a PROXY header."""
     trusted_proxies: TrustedProxies | None = None
     cors: Cors | None = None
+    http2: Http2 | None = None
+    """A second listener, which speaks HTTP/2 too; None: there is none."""
     timeouts: ServerTimeouts = ServerTimeouts()
     bounds: Bounds = Bounds()
     drain_grace_ms: int = 30_000

@@ -32,8 +32,8 @@ from gateway.dataplane.certificates import follow_certificates
 from gateway.dataplane.compile import Pools, Resolve, compile_snapshot, dismantle
 from gateway.dataplane.pipeline import Pipeline
 from gateway.dataplane.slices import in_slices
-from gateway.net.edge import edge_of_node
-from gateway.net.listener import Listener
+from gateway.net.edge import RunningEdge, behind_node, native_edge
+from gateway.net.listener import Listener, NativeEdge
 from gateway.phases.account import Accountant, RequestLog
 from gateway.phases.admit import Admission
 from gateway.phases.authenticate import Authenticator
@@ -68,6 +68,8 @@ class Services(msgspec.Struct):
     agent_slot: int
     pepper: bytes
     listener: socket.socket
+    http2_listener: socket.socket | None
+    """Of the Granian edge; None where the node has none."""
     resolve: Resolve
     log: Log
     counter: Callable[[Registry], TokenCounter]
@@ -94,6 +96,9 @@ class Worker:
         self._retired: list[Compiled] = []
         """Snapshots that were swapped out; as many as requests in flight pin."""
         self._stopping = asyncio.Event()
+        self._edges: list[RunningEdge] = []
+        self._failure = ""
+        """Why the worker ends although nobody asked it to."""
 
     async def main(self) -> None:
         services, memory, slot = self._services, self._memory, self._slot
@@ -115,9 +120,7 @@ class Worker:
         self._swaps = registry.counter("throughway_snapshot_swaps_total")
         self._swap_failures = registry.counter("throughway_snapshot_failures_total")
         await self._load_snapshot(rests=False)
-        self._edge = edge_of_node(loop, self._wheel, self._pipeline, self._node)
-        listener = Listener(loop, self._edge, services.listener, self._node, services.log.event)
-        await listener.open()
+        listener = await self._listen(loop)
         certificates = asyncio.create_task(follow_certificates(listener, self._pools, services.log.event))
         certificates.add_done_callback(_raise_failure)
         tasks = [certificates, *(asyncio.create_task(step()) for step in (self._beat, self._follow))]
@@ -125,7 +128,7 @@ class Worker:
         memory.set_state(slot, slots.SERVING)
         self._log.event("info", "worker.serving", slot=slot, pid=os.getpid(), version=self._pipeline.version)
         await self._stopping.wait()
-        await self._drain(listener)
+        await self._drain()
         for task in tasks:
             task.cancel()
         for pool in self._pools.all():
@@ -134,35 +137,74 @@ class Worker:
         spool.close(_CLOSE_S)
         self._log.event("info", "worker.stopped", slot=slot)
         self._log.close(_CLOSE_S)
+        if self._failure:
+            raise RuntimeError(self._failure)
 
-    async def _drain(self, listener: Listener) -> None:
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> Listener:
+        """Begins to accept on every edge; returns the native one's listener."""
+        services, node = self._services, self._node
+        handler, refusal_fields = behind_node(self._pipeline, node)
+        native = native_edge(loop, self._wheel, handler, node.bounds, node.timeouts)
+        native.refusal_fields = refusal_fields
+        listener = Listener(loop, native, services.listener, node, services.log.event)
+        await listener.open()
+        self._edges = [NativeEdge(native, listener)]
+        if node.http2 is not None and services.http2_listener is not None:
+            from gateway.net.granian_edge import GranianEdge  # noqa: PLC0415 - Granian is loaded where it is asked for
+
+            self._edges.append(
+                GranianEdge(
+                    handler,
+                    services.http2_listener,
+                    tls=node.http2.tls,
+                    bounds=node.bounds,
+                    timeouts=node.timeouts,
+                    report=self._log.event,
+                    on_failure=self._fail,
+                    refusal_fields=refusal_fields,
+                )
+            )
+        return listener
+
+    def _fail(self, reason: str) -> None:
+        """Ends the worker as at SIGTERM, but so that the supervisor hears of it."""
+        self._log.event("error", "worker.failed", slot=self._slot, error=reason)
+        self._failure = reason
+        self._stopping.set()
+
+    async def _drain(self) -> None:
+        edges = self._edges
         self._memory.set_state(self._slot, slots.DRAINING)
-        self._log.event("info", "worker.draining", slot=self._slot, in_flight=self._edge.in_flight)
+        self._log.event("info", "worker.draining", slot=self._slot, in_flight=sum(e.in_flight for e in edges))
         await asyncio.sleep(self._node.lame_duck_ms / 1_000)
-        listener.close()
-        self._services.listener.close()
-        self._edge.drain()
+        for listener in (self._services.listener, self._services.http2_listener):
+            if listener is not None:
+                listener.close()
+        for edge in edges:
+            edge.drain()
         deadline_ns = now_ns() + self._node.drain_grace_ms * 1_000_000
-        while (self._edge.in_flight or self._edge.connections) and now_ns() < deadline_ns:  # noqa: ASYNC110 - counters
+        while any(e.in_flight or e.connections for e in edges) and now_ns() < deadline_ns:  # noqa: ASYNC110 - counters
             await asyncio.sleep(0.01)
-        if self._edge.in_flight:
-            self._log.event("warning", "worker.grace_ended", slot=self._slot, cut=self._edge.in_flight)
-        self._edge.abort_all()
+        cut = sum(e.in_flight for e in edges)
+        if cut:
+            self._log.event("warning", "worker.grace_ended", slot=self._slot, cut=cut)
+        for edge in edges:
+            edge.abort_all()
         await asyncio.sleep(0)  # connection_lost, which accounts for what was cut, runs now
         await asyncio.sleep(0)
 
     # -- heartbeat
 
     async def _beat(self) -> None:
-        services, memory, slot, edge = self._services, self._memory, self._slot, self._edge
+        services, memory, slot, edges = self._services, self._memory, self._slot, self._edges
         interval_s = slots.HEARTBEAT_MS / 1_000
         while True:
             memory.beat(slot)
             pools = self._pools.all()
             for gauge, value in (
-                (slots.G_IN_FLIGHT, edge.in_flight),
-                (slots.G_CONNECTIONS, edge.connections),
-                (slots.G_BODY_BYTES, edge.body_bytes),
+                (slots.G_IN_FLIGHT, sum(e.in_flight for e in edges)),
+                (slots.G_CONNECTIONS, sum(e.connections for e in edges)),
+                (slots.G_BODY_BYTES, sum(e.body_bytes for e in edges)),
                 (slots.G_TOKENS_IN_FLIGHT, self._pipeline.tokens_in_flight),
                 (slots.G_UPSTREAM_IDLE, sum(p.idle for p in pools)),
                 (slots.G_UPSTREAM_BUSY, sum(p.busy for p in pools)),

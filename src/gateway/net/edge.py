@@ -17,6 +17,9 @@ from gateway.net.forwarded import Forwarded, Handler
 
 BACKLOG = 4_096
 
+RefusalFields = Callable[[bytes | None], bytes]
+"""Header lines that are added to the refusal of a request of that `origin`."""
+
 
 class Application(Protocol):
     """What answers exchanges; see `_fastpath.edge.Edge`."""
@@ -48,18 +51,37 @@ def native_edge(
     )
 
 
-def edge_of_node(loop: asyncio.AbstractEventLoop, wheel: Wheel, application: Handler, node: Node) -> Edge:
-    """The edge where applications ask. What the node does not configure is not there and costs nothing."""
+def behind_node(application: Handler, node: Node) -> tuple[Handler, RefusalFields | None]:
+    """What the node puts before the application, and what it adds to refusals; what it does not configure costs nothing."""
     cross_origin = None
     if node.cors is not None:
         application = cross_origin = CrossOrigin(application, node.cors)
     if node.trusted_proxies is not None:
         trusted = node.trusted_proxies
         application = Forwarded(application, Networks(trusted.networks), trusted.header.encode())
-    edge = native_edge(loop, wheel, application, node.bounds, node.timeouts)
-    if cross_origin is not None:
-        edge.refusal_fields = cross_origin.fields
-    return edge
+    return application, cross_origin.fields if cross_origin is not None else None
+
+
+class RunningEdge(Protocol):
+    """An edge that accepts on its listener until it is drained."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests taken and not yet answered."""
+
+    @property
+    def connections(self) -> int:
+        """Accepted sockets that are known to be open."""
+
+    @property
+    def body_bytes(self) -> int:
+        """Of request bodies that it holds."""
+
+    def drain(self) -> None:
+        """Accepts no more, closes connections without a request, and the others when their answer has ended."""
+
+    def abort_all(self) -> None:
+        """Breaks off what is left; each request is accounted for."""
 
 
 async def listen(

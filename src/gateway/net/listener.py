@@ -86,3 +86,28 @@ class Listener:
             self._gate.close()
         if self._server is not None:
             self._server.close()
+
+
+class NativeEdge:
+    """The native edge on its listener."""
+
+    def __init__(self, edge: Edge, listener: Listener) -> None:
+        self._edge = edge
+        self._listener = listener
+        self.abort_all = edge.abort_all
+
+    @property
+    def in_flight(self) -> int:
+        return self._edge.in_flight
+
+    @property
+    def connections(self) -> int:
+        return self._edge.connections
+
+    @property
+    def body_bytes(self) -> int:
+        return self._edge.body_bytes
+
+    def drain(self) -> None:
+        self._listener.close()
+        self._edge.drain()

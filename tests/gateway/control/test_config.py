@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gateway.base import snapshot as snapshots
 from gateway.base.errors import ConfigurationError, Problem
-from gateway.base.node import Address, Cors, Tls, TrustedProxies
+from gateway.base.node import Address, Cors, Http2, Tls, TrustedProxies
 from gateway.base.snapshot import NANO_USD, Budget, Limits, Price
 from gateway.control.config import FileSource, SecretError, _yaml, describe, effective, load, resolve
 from gateway.control.config._compile import encoding_of
@@ -505,3 +505,14 @@ def test_reading_a_file_without_public_prices_does_not_import_them() -> None:
 def test_problems_are_values_that_a_console_can_show() -> None:
     problem = Problem("g.yaml", 1, 2, "a.b", "is wrong")
     assert msgspec.json.decode(msgspec.json.encode(problem), type=Problem) == problem
+
+
+def test_the_second_listener_is_there_only_where_it_is_asked_for(example: Path) -> None:
+    assert load(example, ENVIRON).node.http2 is None
+    (example.parent / "c.pem").write_text("")
+    for tls, compiled in (
+        ("", None),
+        (", tls: {cert_file: c.pem, key_file: c.pem}", Tls(*[str(example.parent / "c.pem")] * 2)),
+    ):
+        example.write_text(f"{EXAMPLE}http2: {{listen: 0.0.0.0:8443{tls}}}\n")
+        assert load(example, ENVIRON).node.http2 == Http2(Address("0.0.0.0", 8443), compiled)

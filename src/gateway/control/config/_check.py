@@ -67,7 +67,7 @@ def _listeners(values: Values, reading: Reading) -> None:
 
 
 def _addresses(values: Values) -> Iterator[tuple[Path_, Address]]:
-    for path in (("listen",), ("ops",), ("admin", "listen")):
+    for path in (("listen",), ("ops",), ("admin", "listen"), ("http2", "listen")):
         value: Any = values
         for step in path:
             value = value.get(step) if isinstance(value, dict) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.base import redis_url
-from gateway.base.node import Admin, Bounds, Cors, Node, ServerTimeouts, Tls, TrustedProxies
+from gateway.base.node import Admin, Bounds, Cors, Http2, Node, ServerTimeouts, Tls, TrustedProxies
 from gateway.base.snapshot import Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
 from gateway.control.config._reading import Reading
 from gateway.control.keys import StoredKey, key_hmac
@@ -80,7 +80,7 @@ def _add_price(path: tuple[str | int, ...], target: Values, price: Price | None,
 
 def node(values: Values) -> Node:
     """The node's own settings."""
-    tls, proxies, cors = values.get("tls"), values.get("trusted_proxies"), values.get("cors")
+    proxies, cors, http2 = values.get("trusted_proxies"), values.get("cors"), values.get("http2")
     admin, redis = values["admin"], values.get("redis")
     return Node(
         listen=values["listen"],
@@ -88,10 +88,11 @@ def node(values: Values) -> Node:
         admin=Admin(admin["listen"], admin["token"].value if "token" in admin else ""),
         redis=redis_url.parse(redis.value) if redis else None,
         state_dir=Path(values["state_dir"]),
-        tls=Tls(**tls) if tls else None,
+        tls=_tls(values),
         proxy_protocol=tuple(values.get("proxy_protocol", {}).get("from", ())),
         trusted_proxies=TrustedProxies(tuple(proxies["from"]), proxies["header"]) if proxies else None,
         cors=_cors(cors) if cors else None,
+        http2=Http2(http2["listen"], _tls(http2)) if http2 else None,
         timeouts=ServerTimeouts(**values["timeouts"]),
         bounds=Bounds(**values["bounds"]),
         drain_grace_ms=values["drain_grace_ms"],
@@ -109,6 +110,10 @@ def _cors(values: Values) -> Cors:
         headers=tuple(headers) if headers is not None else None,
         max_age_s=values["max_age_s"],
     )
+
+
+def _tls(values: Values) -> Tls | None:
+    return Tls(**values["tls"]) if "tls" in values else None
 
 
 def snapshot(values: Values, stored: tuple[StoredKey, ...], pepper: bytes) -> Snapshot:

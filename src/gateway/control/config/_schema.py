@@ -48,6 +48,26 @@ _node, _server_timeouts, _bounds, _timeouts = Node(), ServerTimeouts(), Bounds()
 _cors = Cors(())
 _provider, _target, _model = Provider("", "openai", ""), Target("", ""), Model("", ())
 
+TLS = Record(
+    fields={
+        "cert_file": Field(FilePath(), "PEM: the certificate and those that lead to its root.", required=True),
+        "key_file": Field(FilePath(), "PEM: its private key, without a password.", required=True),
+    }
+)
+
+CALLERS_TLS = Record(
+    fields={
+        **TLS.fields,
+        "client_ca_file": Field(
+            FilePath(), "PEM: the authorities whose certificates callers show. Absent: nobody is asked."
+        ),
+        "client_auth": Field(
+            Choice(of=("required", "optional")),
+            "Whether a caller without a certificate is refused. Absent: `required`, with `client_ca_file`.",
+        ),
+    }
+)
+
 PRICE = Record(
     fields={
         "input_usd_per_million": Field(Usd(), "Of a million input tokens.", required=True),
@@ -221,22 +241,19 @@ SCHEMA = Record(
             FilePath(must_exist=False), "What the node keeps: keys, ledger, spool, last good snapshot. Absent: `state`."
         ),
         "tls": Field(
+            CALLERS_TLS, "With it, `listen` speaks TLS. Files that change are taken up by new connections."
+        ),
+        "http2": Field(
             Record(
                 fields={
-                    "cert_file": Field(
-                        FilePath(), "PEM: the certificate and those that lead to its root.", required=True
-                    ),
-                    "key_file": Field(FilePath(), "PEM: its private key, without a password.", required=True),
-                    "client_ca_file": Field(
-                        FilePath(), "PEM: the authorities whose certificates callers show. Absent: nobody is asked."
-                    ),
-                    "client_auth": Field(
-                        Choice(of=("required", "optional")),
-                        "Whether a caller without a certificate is refused. Absent: `required`, with `client_ca_file`.",
+                    "listen": Field(Listener(), "Where it answers; port 8443 by custom.", required=True),
+                    "tls": Field(
+                        TLS,
+                        "With it, clients choose HTTP/2 or HTTP/1.1 (ALPN). Absent: they must know beforehand (h2c).",
                     ),
                 }
             ),
-            "With it, `listen` speaks TLS. Files that change are taken up by new connections.",
+            "A second listener for applications, which speaks HTTP/2 beside HTTP/1.1. Absent: there is none.",
         ),
         "proxy_protocol": Field(
             Record(
@@ -297,7 +314,7 @@ SCHEMA = Record(
                     ),
                 }
             ),
-            "Of the edge.",
+            "Of each edge: of `listen` and of `http2`.",
         ),
         "bounds": Field(
             Record(
@@ -319,7 +336,7 @@ SCHEMA = Record(
                     ),
                 }
             ),
-            "Of the edge, for each worker.",
+            "Of each edge, for each worker.",
         ),
         "drain_grace_ms": Field(
             Integer(minimum=0, maximum=86_400_000), "How long streams may go on after SIGTERM.", _node.drain_grace_ms
