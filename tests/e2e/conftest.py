@@ -28,6 +28,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "limits": {"requests_per_minute": 1_000_000, "tokens_per_minute": 1_000_000_000, "concurrency": 1_000},
         "budget": {"usd": 1_000, "per": "day"},
     },
+    "leavers": {"limits": {"concurrency": 2_000}},
     "some": {"models": ["gpt-4o-mini", "embed*"]},
     "expired": {"expires": "2020-01-31"},
     "in-team": {"team": "plain"},

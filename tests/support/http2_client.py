@@ -12,6 +12,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
+from hyperframe.frame import Frame, GoAwayFrame
 
 Fields = list[tuple[str, str]]
 
@@ -51,6 +52,10 @@ class Http2Client:
         self.streams: dict[int, Http2Stream] = {}
         self.open = True
         self._protocol = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        # This library takes GOAWAY for the end of the connection; it lets streams that are under way go on (RFC 9113 section 6.8).
+        self._protocol._frame_dispatch_table[GoAwayFrame] = self._note_goaway
+        self.goaway = False
+        """The server takes no further request on this connection."""
         self._protocol.initiate_connection()
         self._flush()
 
@@ -145,6 +150,10 @@ class Http2Client:
             self.streams[event.stream_id].ended = True
         elif isinstance(event, StreamReset):
             self.streams[event.stream_id].reset = event.error_code
+
+    def _note_goaway(self, _: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        self.goaway = True
+        return [], []
 
     def _flush(self) -> None:
         self._socket.sendall(self._protocol.data_to_send())

@@ -1,10 +1,13 @@
 """The Granian edge: HTTP/2, and HTTP/1.1 beside it, plain or TLS, by Granian embedded in the worker's loop.
 
-Granian's embedded server calls itself experimental, binds a socket of its own, and counts no connections. So the version is
-pinned, `tests/gateway/net/test_granian_edge.py` holds what is relied on, and:
+Granian's embedded server calls itself experimental, binds a socket of its own, and tells nothing of its connections. So the version
+is pinned, `tests/gateway/net/test_granian_edge.py` holds what is relied on, and:
 
 - it is handed a duplicate of the supervisor's socket, as a `SocketHolder`, in which Granian passes sockets to its own workers;
-- its drain waits for every connection, even one that says nothing: ours waits for the requests, and LINGER_NS for their last bytes.
+- its drain waits for every connection, even one that says nothing: ours waits for the requests, and LINGER_NS for their last bytes;
+- it closes no idle connection: `gateway.net.accepted` does.
+
+Its one timer for HTTP/1.1 runs from the end of an answer to the end of the next head: there `head_ms` bounds idleness too.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from granian.server.embed import Server
 
 from _fastpath.wheel import now_ns
 from gateway.base.node import Bounds, ServerTimeouts, Tls
+from gateway.net.accepted import Accepted
 from gateway.net.asgi import Application, AsgiEdge
 from gateway.net.edge import BACKLOG, RefusalFields
 
@@ -73,8 +77,15 @@ class GranianEdge:
         self._drained_ns = 0
         """When the last request of a draining edge had been answered."""
         self._draining = False
-        self._serving = asyncio.get_running_loop().create_task(self._server.serve())
+        loop = asyncio.get_running_loop()
+        self._serving = loop.create_task(self._server.serve())
         self._serving.add_done_callback(self._ended)
+        self._accepted: Accepted | None = None
+        """None for a Unix socket."""
+        if listener.family != socket.AF_UNIX:
+            self._accepted = Accepted(listener, self._asgi.peers, timeouts.idle_ms)
+            self._watching = loop.create_task(self._accepted.watch())
+            self._watching.add_done_callback(self._ended)
 
     @property
     def in_flight(self) -> int:
@@ -82,9 +93,9 @@ class GranianEdge:
 
     @property
     def connections(self) -> int:
-        """That are known: those of a draining edge which may have last bytes under way count as one."""
+        """As of the last look at them; those of a draining edge that may have last bytes under way count as one."""
         if not self._draining:
-            return 0
+            return self._accepted.open if self._accepted is not None else 0
         if self._serving.done():
             return 0
         if self._asgi.in_flight or not self._drained_ns:
@@ -103,10 +114,9 @@ class GranianEdge:
         self._asgi.abort_all()
         self._serving.cancel()
 
-    def _ended(self, serving: asyncio.Task[None]) -> None:
-        if serving.cancelled() or self._draining:
-            return
-        self._on_failure(f"Granian's server ended by itself: {serving.exception() or 'its log says why'}")
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self._draining:
+            self._on_failure(f"the Granian edge ended by itself: {task.exception() or 'its log says why'}")
 
 
 class _Server(Server):
