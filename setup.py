@@ -51,15 +51,15 @@ class BuildVocabularies(Command):
 
     def initialize_options(self) -> None:
         self.inplace = False
-        self.build_lib = ""
+        self.build_lib: str | None = None
 
     def finalize_options(self) -> None:
         self.set_undefined_options("build_py", ("build_lib", "build_lib"))
 
     @property
     def target(self) -> Path:
-        package = ROOT / "src" if self.inplace or self.editable_mode else Path(self.build_lib)
-        return package / "_fastpath" / vocabularies.FILE_NAME
+        into = ROOT / "src" if self.inplace or self.editable_mode else Path(str(self.build_lib))
+        return into / "_fastpath" / vocabularies.FILE_NAME
 
     def run(self) -> None:
         self.target.parent.mkdir(parents=True, exist_ok=True)
