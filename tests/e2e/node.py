@@ -94,7 +94,7 @@ class Gateway:
 
     def set_environment(self, **variables: str) -> None:
         """Before the start."""
-        self._environment |= variables
+        self.environment |= variables
 
     def configure(self, settings: dict[str, Any] | str) -> None:
         """Writes the configuration file, whole."""

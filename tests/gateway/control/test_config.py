@@ -512,7 +512,10 @@ def test_the_second_listener_is_there_only_where_it_is_asked_for(example: Path) 
     (example.parent / "c.pem").write_text("")
     for tls, compiled in (
         ("", None),
-        (", tls: {cert_file: c.pem, key_file: c.pem}", Tls(*[str(example.parent / "c.pem")] * 2)),
+        (
+            ", tls: {cert_file: c.pem, key_file: c.pem}",
+            Tls(str(example.parent / "c.pem"), str(example.parent / "c.pem")),
+        ),
     ):
         example.write_text(f"{EXAMPLE}http2: {{listen: 0.0.0.0:8443{tls}}}\n")
         assert load(example, ENVIRON).node.http2 == Http2(Address("0.0.0.0", 8443), compiled)

@@ -23,7 +23,7 @@ from gateway.base.node import Address, Cors, Node, ServerTimeouts, Tls, TrustedP
 from gateway.base.ports import Exchange
 from gateway.codec.proxy_protocol import SIGNATURE_V2
 from gateway.net import proxy_gate
-from gateway.net.edge import edge_of_node
+from gateway.net.edge import behind_node, native_edge
 from gateway.net.listener import Listener
 from tests.support.certificates import Authority
 
@@ -82,7 +82,9 @@ async def serving(at: str = "127.0.0.1", **settings: Any) -> AsyncIterator[Servi
     wheel = Wheel(loop)
     wheel.start()
     events: list[dict[str, Any]] = []
-    edge = edge_of_node(loop, wheel, Application(), node)
+    handler, refusal_fields = behind_node(Application(), node)
+    edge = native_edge(loop, wheel, handler, node.bounds, node.timeouts)
+    edge.refusal_fields = refusal_fields
     with bound_to(at) as bound:
         bound.setblocking(False)
         listener = Listener(

@@ -240,9 +240,7 @@ SCHEMA = Record(
         "state_dir": Field(
             FilePath(must_exist=False), "What the node keeps: keys, ledger, spool, last good snapshot. Absent: `state`."
         ),
-        "tls": Field(
-            CALLERS_TLS, "With it, `listen` speaks TLS. Files that change are taken up by new connections."
-        ),
+        "tls": Field(CALLERS_TLS, "With it, `listen` speaks TLS. Files that change are taken up by new connections."),
         "http2": Field(
             Record(
                 fields={

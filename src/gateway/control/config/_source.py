@@ -280,13 +280,14 @@ def _text(reading: Reading) -> str:
         text = reading.content(reading.file).decode("utf-8-sig")
         if reading.serving and not text.strip():
             raise ValueError("empty, as while it is being written; to take everything away, write `{}`")
-        return text
     except OSError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"cannot be read: {why(error)}"))
     except UnicodeDecodeError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"is not UTF-8: byte {error.start} is wrong"))
     except ValueError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"is {error}"))
+    else:
+        return text
     return ""
 
 
