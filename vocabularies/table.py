@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 TOKEN_BITS = 18
 NO_TOKEN = (1 << TOKEN_BITS) - 1
 NARROW = 7
 WIDE = 15
 """Bytes of the longest tokens that stand in a slot, of one word and of two."""
-LOADS = {"short": 0.7, "long": 0.5, "pairs": 0.6}
+LOADS = {"short": 0.75, "long": 0.5, "pairs": 0.6}
 """How full the hash tables are."""
 
 _WORD = (1 << 64) - 1
@@ -166,73 +166,53 @@ def _tree(tokens: Sequence[bytes]) -> list[_Node]:
 WINDOW = 2048
 """Bits that are searched for room at once."""
 REFUSALS = 8
-"""So many nodes of several children that do not fit into a window leave it to those of one."""
-NEAR = 256
-"""So far from a node its only child is looked for room, in slots."""
+"""So many nodes that do not fit into a window leave it as it is: one count for those of a single child, one for the others."""
 LINE = 8
 """Slots of a line of the cache."""
 
 
 class _Room:
-    """Which slots and which bases are free: as bits, for several children, and as bytes, for a single one."""
+    """Which slots and which bases are free, as bits."""
 
     def __init__(self, slots: int) -> None:
-        self._windows = slots // WINDOW + 1
-        self._taken_bits = [0] * (self._windows + 1)
-        self._base_bits = [0] * (self._windows + 1)
-        self._taken = bytearray(WINDOW * (self._windows + 1))
-        self._is_base = bytearray(len(self._taken))
-        self._open = dict.fromkeys(range(self._windows), 0)
-        """Windows and how often they had no room."""
-        self._free_from = 0
-        self._take(0, ())  # a base of 0 says that there are no children
+        windows = slots // WINDOW + 1
+        self._taken = [0] * (windows + 1)
+        self._bases = [1] + [0] * windows  # a base of 0 says that there are no children
+        self._single = dict.fromkeys(range(windows), 0)
+        self._several = dict.fromkeys(range(windows), 0)
+        """Windows that have room for nodes of a single child, and of several; and how often they had none."""
 
     def place(self, labels: Sequence[int], near: int) -> int:
         """A base that is nobody's yet with base + label free for each label, as near to a slot as may be."""
-        base = self._for_single(labels[0], near) if len(labels) == 1 else self._for_several(labels, near)
-        self._take(base, labels)
+        windows = self._several if len(labels) > 1 else self._single
+        wished = max(near - near % LINE - labels[0], 0)
+        base = self._in_window(windows, wished // WINDOW, wished % WINDOW, labels)
+        if base is None:
+            found = (self._in_window(windows, window, 0, labels) for window in list(windows))
+            base = next((each for each in found if each is not None), None)
+            if base is None:
+                raise ValueError("there is no room left")
+        self._bases[base // WINDOW] |= 1 << base % WINDOW
+        for slot in (base + label for label in labels):
+            self._taken[slot // WINDOW] |= 1 << slot % WINDOW
         return base
 
-    def _take(self, base: int, labels: Iterable[int]) -> None:
-        self._is_base[base] = 1
-        self._base_bits[base // WINDOW] |= 1 << base % WINDOW
-        for slot in (base + label for label in labels):
-            self._taken[slot] = 1
-            self._taken_bits[slot // WINDOW] |= 1 << slot % WINDOW
-
-    def _for_single(self, label: int, near: int) -> int:
-        line = near - near % LINE
-        for begin, end in ((line, line + NEAR), (self._free_from, len(self._taken))):
-            slot = self._taken.find(0, begin, end)
-            if end > line + NEAR:
-                self._free_from = slot
-            while slot != -1:
-                if slot > label and not self._is_base[slot - label]:
-                    return slot - label
-                slot = self._taken.find(0, slot + 1, end)
-        raise ValueError("there is no room left")
-
-    def _for_several(self, labels: Sequence[int], near: int) -> int:
-        for window in (near // WINDOW, *list(self._open)):
-            if window in self._open:
-                base = self._in_window(window, labels)
-                if base:
-                    return base
-        raise ValueError("there is no room left")
-
-    def _in_window(self, window: int, labels: Sequence[int]) -> int:
-        """A base in a window; 0 where there is none."""
-        taken = self._taken_bits[window] | self._taken_bits[window + 1] << WINDOW
-        refused = self._base_bits[window]
+    def _in_window(self, windows: dict[int, int], window: int, wished: int, labels: Sequence[int]) -> int | None:
+        """A base in a window, from the bit that is wished for on where there is one."""
+        if window not in windows:
+            return None
+        taken = self._taken[window] | self._taken[window + 1] << WINDOW
+        refused = self._bases[window]
         for label in labels:
             refused |= taken >> label
-        bit = (~refused & refused + 1).bit_length() - 1
-        if bit < WINDOW:
-            return window * WINDOW + bit
-        self._open[window] += 1
-        if self._open[window] > REFUSALS:
-            del self._open[window]
-        return 0
+        room = ~refused & ((1 << WINDOW) - 1)
+        if room:
+            room = room >> wished << wished or room
+            return window * WINDOW + (room & -room).bit_length() - 1
+        windows[window] += 1
+        if windows[window] > REFUSALS:
+            del windows[window]
+        return None
 
 
 def trie(tokens: Sequence[bytes]) -> tuple[array[int], int]:
