@@ -314,7 +314,7 @@ class RedisSource:
 def _files(snapshot: Snapshot) -> dict[str, Signature]:
     """The files that a snapshot refers to."""
     names = [p.api_key.removeprefix("file:") for p in snapshot.providers if p.api_key and p.api_key.startswith("file:")]
-    names += [p.ca_file for p in snapshot.providers if p.ca_file]
+    names += [file for p in snapshot.providers for file in (p.ca_file, p.cert_file, p.key_file) if file]
     return dict.fromkeys(names)
 
 

@@ -20,7 +20,8 @@ from typing import Literal
 
 import msgspec
 
-from gateway.base.snapshot import Snapshot, SnapshotError, decode, encode
+from gateway.base.certificates import explain, load_pair
+from gateway.base.snapshot import Provider, Snapshot, SnapshotError, decode, encode
 
 LAYOUT = 1
 """Of a release and of what it stands beside; a node refuses others."""
@@ -167,15 +168,26 @@ def require_resolved(snapshot: Snapshot, resolve: Resolve) -> None:
     missing = []
     for provider in snapshot.providers:
         try:
-            if provider.api_key is not None:
-                resolve(provider.api_key)
-            if provider.ca_file is not None:
-                ssl.create_default_context(cafile=provider.ca_file)
+            _require_all_of(provider, resolve)
         except ValueError as error:
             missing.append(f'provider "{provider.name}": {error}')
-        except OSError as error:
-            missing.append(f'provider "{provider.name}": ca_file {provider.ca_file}: {error.strerror or error}')
     if missing:
         raise RefusedError(
             "unresolved", f"release {snapshot.version} needs what this node has not: {'; '.join(missing[:10])}"
         )
+
+
+def _require_all_of(provider: Provider, resolve: Resolve) -> None:
+    """Raises ValueError: what is missing."""
+    if provider.api_key is not None:
+        resolve(provider.api_key)
+    where = ""
+    try:
+        if provider.ca_file is not None:
+            where = f"ca_file {provider.ca_file}"
+            ssl.create_default_context(cafile=provider.ca_file)
+        if provider.cert_file is not None and provider.key_file is not None:
+            where = f"cert_file {provider.cert_file} with key_file {provider.key_file}"
+            load_pair(ssl.create_default_context(), provider.cert_file, provider.key_file)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{where}: {explain(error)}") from error

@@ -107,11 +107,17 @@ def test_references_that_this_node_cannot_resolve_are_named(tmp_path: Path) -> N
         Provider("one", "openai", "https://h/v1", "env:ONE"),
         Provider("two", "openai", "https://h/v1", ca_file=str(tmp_path / "none.pem")),
         Provider("three", "openai", "https://h/v1", ca_file=str(bad)),
+        Provider("four", "openai", "https://h/v1", cert_file=str(bad), key_file=str(tmp_path / "none.key")),
     )
     with pytest.raises(RefusedError) as refused:
         require_resolved(Snapshot("v", providers=providers), resolve)
     assert refused.value.reason == "unresolved"
-    for text in ('provider "one": there is no env:ONE', 'provider "two": ca_file', 'provider "three": ca_file'):
+    for text in (
+        'provider "one": there is no env:ONE',
+        'provider "two": ca_file',
+        'provider "three": ca_file',
+        'provider "four": cert_file',
+    ):
         assert text in str(refused.value)
 
 

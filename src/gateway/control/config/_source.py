@@ -277,18 +277,21 @@ def _parsed(reading: Reading) -> _yaml.Node | None:
 def _text(reading: Reading) -> str:
     """The file's content; "" where the reading knows why there is none."""
     try:
-        text = reading.content(reading.file).decode("utf-8-sig")
-        if reading.serving and not text.strip():
-            raise ValueError("empty, as while it is being written; to take everything away, write `{}`")
+        return _not_wiped_out(reading.content(reading.file).decode("utf-8-sig"), reading)
     except OSError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"cannot be read: {why(error)}"))
     except UnicodeDecodeError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"is not UTF-8: byte {error.start} is wrong"))
     except ValueError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"is {error}"))
-    else:
-        return text
     return ""
+
+
+def _not_wiped_out(text: str, reading: Reading) -> str:
+    """Raises ValueError for a file that is empty while an earlier reading of it is in force."""
+    if reading.serving and not text.strip():
+        raise ValueError("empty, as while it is being written; to take everything away, write `{}`")
+    return text
 
 
 # -- the pepper and the store
