@@ -456,6 +456,7 @@ def test_overloaded_by_bodies(gateway: Gateway, connect: Callable[[], RawConnect
     )
     first, second = connect(), connect()
     first.send(request + b" " * (size - 1))
+    wait_for("the first body", lambda: gateway.metric("throughway_body_bytes") >= size - 1 or None)
     second.send(request)
     with contextlib.suppress(ConnectionError):  # it may be refused before all is sent
         second.send(b" " * (size - 1))
