@@ -20,7 +20,7 @@ SRC = ROOT / "src"
 PAGE = ROOT / "docs" / "limits.md"
 
 NO_BOUNDS = re.compile(
-    r"""(?x) .*\.( EXIT_\w+ | G_\w+ | ROLE_\w+ | STARTING | SERVING | DRAINING      # codes and places
+    r"""(?x) .*\.( EXIT_\w+ | G_\w+ | ROLE_\w+ | STARTING | SERVING | DRAINING | RETIRING      # codes and places
     | FORMAT | LAYOUT | LAYOUT_VERSION | _CRC32C | _LOCAL | _PROXY | _FIXED_BYTES | _UNUSED | _PR_SET_PDEATHSIG
     | NS_PER_MS | MS | _MS | _S | _MILLION | NANO_USD | _?NEVER_S | FAR_S              # units
     | TOKENS_(A|OF)_\w+ | CHARS_A_TOKEN | EXPECTED_OUTPUT                             # estimates

@@ -12,7 +12,7 @@ cdef class Edge:
     cdef set _connections
     cdef bytes date_line
     cdef int64_t date_until_ns
-    cdef readonly bint draining
+    cdef readonly bint retiring, draining
     cdef readonly int64_t in_flight            # requests taken and not yet answered
     cdef readonly int64_t body_bytes           # of bodies, from their first byte to the end of the answer
     cdef readonly int64_t requests             # handed to the application, ever

@@ -45,6 +45,8 @@ class Edge:
     @property
     def connections(self) -> int: ...
     @property
+    def retiring(self) -> bool: ...
+    @property
     def draining(self) -> bool: ...
     @property
     def in_flight(self) -> int: ...
@@ -56,8 +58,10 @@ class Edge:
     def timeouts(self) -> int: ...
     @property
     def refused_connections(self) -> int: ...
+    def retire(self) -> None:
+        """From now on each answer says that it is the last one on its connection; who rests between two requests may ask once more."""
     def drain(self) -> None:
-        """From now on each answer closes its connection; those without a request are closed at once."""
+        """As `retire`, and who asks nothing is closed, or a second later if it never did."""
     def abort_all(self) -> None:
         """Breaks every connection, whatever it does."""
 

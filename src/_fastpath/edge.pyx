@@ -54,6 +54,7 @@ cdef enum:
     WRITE_HIGH_BYTES = 65_536   # buffered bytes past which the application is asked to pause
     PART_BYTES = 4_096          # smaller parts of a body are joined: each object costs some 50 bytes beside its own
     LINGER_NS = 2_000_000_000
+    FRESH_NS = 1_000_000_000    # while draining: from there on a connection that never asked anything is closed
 
 cdef dict _STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 cdef str _FULL = "the worker holds as many bytes of request bodies as it may"
@@ -206,13 +207,24 @@ cdef class Edge:
     def connections(self):
         return len(self._connections)
 
+    def retire(self):
+        """From now on each answer says that it is the last one on its connection, and closes it. Who rests between two requests is
+        left in peace: a client may be sending the next one, and closing now would lose it. It is answered, or the idle time-out
+        comes, as ever."""
+        self.retiring = True
+
     def drain(self):
-        """From now on each answer closes its connection; those without a request are closed at once."""
+        """As `retire`, and who asks nothing is closed: now, and later as soon as what it asked before has been answered. Who has
+        just come, and never asked anything, gets the time for its first request to arrive."""
         cdef EdgeConnection connection
-        self.draining = True
+        cdef int64_t until_ns = monotonic_ns() + FRESH_NS
+        self.retiring = self.draining = True
         for connection in list(self._connections):
             if connection.state == AWAITING and connection.waiting is None:
-                connection._close()
+                if connection.began_ns:
+                    connection._close()
+                else:
+                    self.wheel.arm(connection, until_ns)
 
     def abort_all(self):
         """Breaks every connection, whatever it does."""
@@ -644,10 +656,12 @@ cdef class EdgeConnection(Timer):
     # -- writing
 
     cdef bint will_close(self) noexcept:
-        return self.close_after or not self.head.keep_alive or self.edge.draining or self.state == BODY
+        return self.close_after or not self.head.keep_alive or self.state == BODY
 
     cdef bytes persistence(self):
-        """The `connection` line of an answer (RFC 9112 section 9.3)."""
+        """The `connection` line of an answer (RFC 9112 section 9.3), which binds us: only who was told is closed after it."""
+        if self.edge.retiring:
+            self.close_after = True
         if self.will_close():
             return _CLOSE
         return _NO_BYTES if self.head.minor == 1 else _KEEP_ALIVE
@@ -666,6 +680,8 @@ cdef class EdgeConnection(Timer):
         cdef bint close = self.will_close()
         cdef bint unread = self.state == BODY or self.read_paused
         self._release(exchange)
+        if self.edge.draining and self.waiting is None:
+            close = True
         if not close:
             self.state = AWAITING
             self._await()

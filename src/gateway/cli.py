@@ -5,8 +5,8 @@ Exit codes (those of sysexits.h where they fit):
     0   done; a node that was told to stop has drained
     1   the node stopped, but something had to be cut
     64  the command was not understood
-    69  the node (`status`) or Redis (`config`) cannot be reached
-    70  a part of the node could not be kept running
+    69  the node (`status`, `restart`) or Redis (`config`) cannot be reached
+    70  a part of the node could not be kept running; a restart failed, and the node serves as before
     73  an address or the state directory cannot be had
     75  another configuration was published meanwhile (`config push`)
     78  the configuration has mistakes, or a key or a version cannot be made or found
@@ -30,9 +30,11 @@ from gateway.cli_config import config as config_commands
 
 if TYPE_CHECKING:
     from gateway.control.config import Loaded
+    from gateway.supervisor.progress import Progress, Step
 
 EXIT_USAGE = 64
 EXIT_UNAVAILABLE = 69
+EXIT_FAILED = 70
 EXIT_CANNOT_START = 73
 EXIT_CONFIG = 78
 
@@ -148,7 +150,7 @@ def demo(
 
     with _explained():
         code, failure = start(
-            Options(plan.config_path, log_file=log_file.resolve()),
+            Options(plan.config_path, log_file=log_file.resolve(), restarts=False),
             extra=extra,
             on_ready=on_ready,
             on_warning=lambda line: console.print(f"warning: {line}", markup=False),
@@ -156,6 +158,42 @@ def demo(
     if failure:
         console.print(f"throughway: {failure}")
     return code
+
+
+@app.command(group=_PLANES)
+def restart(
+    *,
+    config: Config = DEFAULT_CONFIG,
+    wait: Annotated[
+        bool, Parameter(negative="", help="Return when the old processes have finished what they had, too.")
+    ] = False,
+    json: AsJson = False,
+) -> int:
+    """Restart a running node in place, with the version that is installed now; no request is lost.
+
+    A new version that cannot start, or refuses the configuration, changes nothing: the old one goes on serving.
+    """
+    from gateway.control.config import load  # noqa: PLC0415
+    from gateway.supervisor import NoNodeError, progress  # noqa: PLC0415
+
+    with _explained(nothing="changed"):
+        node = load(config).node
+    last, seen = None, 0
+    try:
+        for last in progress.restart((node.state_dir, node.control_state_dir), wait=wait):
+            for step in last.steps[seen:]:
+                _show_step(last, step, as_json=json)
+            seen = len(last.steps)
+    except NoNodeError as error:
+        _fail(EXIT_UNAVAILABLE, str(error))
+    except KeyboardInterrupt:
+        _fail(EXIT_UNAVAILABLE, "the restart goes on; nobody watches it now")
+    assert last is not None
+    for line in last.errors:
+        _say(f"throughway: {line}")
+    if last.state == progress.FAILED:
+        _fail(EXIT_FAILED, f"the restart failed; version {last.version_before} serves on")
+    return 0
 
 
 # -- looking
@@ -272,7 +310,7 @@ def _show_status(answer: dict[str, Any]) -> None:
         console.print(f"refused: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     columns = {
-        "slot": "worker",
+        "worker": "worker",
         "pid": "pid",
         "state": "state",
         "generation": "generation",
@@ -418,6 +456,16 @@ def _takes_effect(loaded: Loaded) -> str:
     return "a running node takes it within a second"
 
 
+def _show_step(progress: Progress, step: Step, *, as_json: bool) -> None:
+    import msgspec  # noqa: PLC0415
+
+    if as_json:
+        line = {"restart": progress.number, "version": progress.version}
+        print(msgspec.json.encode({**line, **msgspec.structs.asdict(step)}).decode(), flush=True)
+    else:
+        print(step.message, flush=True)
+
+
 # -- talking
 
 
@@ -431,7 +479,7 @@ def _fail(code: int, line: str) -> NoReturn:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(nothing: str = "started") -> Iterator[None]:
     """Errors of operation end the command with one line each and their exit code."""
     from gateway.base.errors import ConfigurationError  # noqa: PLC0415
     from gateway.control.keys import KeyStoreError  # noqa: PLC0415
@@ -443,7 +491,7 @@ def _explained() -> Iterator[None]:
     except ConfigurationError as error:
         for problem in error.problems:
             _say(str(problem))
-        _fail(EXIT_CONFIG, "the configuration has mistakes; nothing was started")
+        _fail(EXIT_CONFIG, f"the configuration has mistakes; nothing was {nothing}")
     except KeyStoreError as error:
         _fail(EXIT_CONFIG, str(error))
     except (StartError, DemoError) as error:

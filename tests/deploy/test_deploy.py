@@ -185,7 +185,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path, unit: RawConfigParser) -> None
 def test_the_unit_lets_the_gateway_drain_and_open_its_files(unit: RawConfigParser) -> None:
     service = unit["Service"]
     assert service["Type"] == "notify"
-    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert service["ExecReload"] == service["ExecStart"].replace(" serve ", " restart ")
     assert float(service["TimeoutStopSec"]) > drain_s("gateway.example.yaml")
     assert int(service["LimitNOFILE"]) >= 2 * loaded("gateway.example.yaml").node.bounds.connections + 64
 

@@ -86,7 +86,8 @@ class Gateway:
         }
         self.secrets = secrets
         self.workers = workers
-        self.environment = {**os.environ, **secrets, "PYTHONPATH": str(SOURCE)}
+        self.environment = {**os.environ, **secrets}
+        self.run_version(SOURCE)
         for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
             self.environment.pop(name, None)
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,6 +97,10 @@ class Gateway:
         """Before the start."""
         self.environment |= variables
 
+    def run_version(self, source: Path) -> None:
+        """What is installed for it: the folder that holds its packages, or a link to that."""
+        self.environment["PYTHONPATH"] = str(source)
+
     def configure(self, settings: dict[str, Any] | str) -> None:
         """Writes the configuration file, whole."""
         text = settings if isinstance(settings, str) else json.dumps(settings, indent=1)  # JSON is YAML
@@ -103,13 +108,20 @@ class Gateway:
         temporary.write_text(text)
         temporary.replace(self.config_file)
 
+    @staticmethod
+    @contextlib.contextmanager
+    def taken_port() -> Iterator[int]:
+        """A port on which somebody else listens."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            yield int(other.getsockname()[1])
+
     # -- life
 
-    def begin(self) -> None:
+    def begin(self, command: str = "data-plane") -> None:
         """Starts it without waiting."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "data-plane", "--config", str(self.config_file)],
+                [sys.executable, "-m", "gateway.cli", command, "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -173,9 +185,18 @@ class Gateway:
                         found.append(int(entry.name))
         return found
 
-    def wait_until_replaced(self, slot: int, pid: int) -> None:
-        """Until another process than `pid` has the worker's slot."""
-        wait_for("replaced", lambda: self.status()["workers"][slot]["pid"] not in (0, None, pid), 5.0)
+    def restart_state(self) -> str:
+        """How far the last restart is; "" where there was none."""
+        file = self.state_dir / "run" / "restart.json"
+        return str(json.loads(file.read_bytes())["state"]) if file.exists() else ""
+
+    def worker_pids(self) -> list[int]:
+        """Of those that serve, by their number."""
+        return [worker["pid"] for worker in self.status()["workers"] if worker["state"] == "serving"]
+
+    def wait_until_replaced(self, number: int, pid: int) -> None:
+        """Until another process than `pid` is that worker."""
+        wait_for("replaced", lambda: self.status()["workers"][number]["pid"] not in (0, None, pid), 5.0)
 
     # -- asking
 

@@ -1259,22 +1259,97 @@ def test_draining_closes_who_asks_nothing_and_lets_the_others_finish() -> None:
     app = Answers()
     bench = Bench(app)
     idle, partial = bench.connect(), bench.connect()
+    idle.feed(GET)
+    app.got[0].respond(200, b"", b"")
     bench.feed(GET + GET)
     partial.feed(GET[:9])
     bench.edge.drain()
     assert bench.edge.draining
     assert (idle.is_closing(), partial.is_closing(), bench.transport.is_closing()) == (True, False, False)
-    app.got[0].respond(200, b"", b"")
+    app.got[1].respond(200, b"", b"")
     assert bench.transport.is_closing()
     partial.feed(GET[9:])
-    app.got[1].start(200, b"")
-    app.got[1].end(b"x")
+    app.got[2].start(200, b"")
+    app.got[2].end(b"x")
     assert partial.is_closing()
     for transport in (bench.transport, partial):
         assert [answer.fields["connection"] for answer in read_answers(transport.sent)] == ["close"]
     bench.loop.run()
     assert bench.edge.connections == 0
     bench.over()
+
+
+def test_retiring_loses_no_request_of_a_connection_that_rests() -> None:
+    app = Answers()
+    bench = Bench(app)
+    resting, fresh = bench.connect(), bench.connect()
+    resting.feed(GET)
+    app.got[0].respond(200, b"", b"")
+    bench.edge.retire()
+    assert (bench.edge.retiring, bench.edge.draining) == (True, False)
+    assert not (resting.is_closing() or fresh.is_closing()), "the next request may be under way"
+    for number, transport in enumerate((resting, fresh), 1):
+        transport.feed(GET)
+        app.got[number].respond(200, b"", b"")
+        assert transport.is_closing()
+    told = [[answer.fields.get("connection") for answer in read_answers(t.sent)] for t in (resting, fresh)]
+    assert told == [[None, "close"], ["close"]]
+    bench.over()
+
+
+def test_a_stream_that_began_before_retiring_leaves_its_connection_open_as_it_said() -> None:
+    app = Answers()
+    bench = Bench(app)
+    bench.feed(GET)
+    app.got[0].start(200, b"")
+    app.got[0].write(b"x")
+    bench.edge.retire()
+    app.got[0].end(b"y")
+    assert not bench.transport.is_closing()
+    bench.feed(GET)
+    app.got[1].respond(200, b"", b"")
+    assert bench.transport.is_closing()
+    assert [answer.fields.get("connection") for answer in read_answers(bench.transport.sent)] == [None, "close"]
+    bench.over()
+
+
+def test_who_rests_while_the_edge_retires_is_closed_by_the_idle_timeout_as_ever() -> None:
+    app = Answers()
+    bench = Bench(app, idle_ms=1_000)
+    bench.feed(GET)
+    app.got[0].respond(200, b"", b"")
+    bench.edge.retire()
+    bench.clock.pass_ms(900, 50)
+    assert not bench.transport.is_closing()
+    bench.clock.pass_ms(200, 50)
+    assert bench.transport.is_closing()
+    bench.over()
+
+
+def test_a_drain_after_retiring_closes_who_rests() -> None:
+    app = Answers()
+    bench = Bench(app)
+    bench.feed(GET)
+    app.got[0].respond(200, b"", b"")
+    bench.edge.retire()
+    bench.edge.drain()
+    assert bench.transport.is_closing()
+    bench.over()
+
+
+def test_who_has_just_come_when_the_drain_begins_may_ask_for_a_second() -> None:
+    app = Answers()
+    bench = Bench(app)
+    silent = bench.connect()
+    bench.edge.drain()
+    bench.clock.pass_ms(900, 50)
+    assert not (silent.is_closing() or bench.transport.is_closing())
+    bench.feed(GET)
+    app.got[0].respond(200, b"", b"")
+    assert [answer.fields["connection"] for answer in read_answers(bench.transport.sent)] == ["close"]
+    bench.clock.pass_ms(200, 50)
+    assert (silent.is_closing(), silent.sent) == (True, b"")
+    bench.over(silent)
 
 
 def test_a_stream_that_began_before_the_drain_ends_and_closes() -> None:

@@ -51,7 +51,7 @@ def throughway(*words: str | Path) -> tuple[int, str, str]:
 def test_help_names_every_command() -> None:
     code, out, _ = throughway("--help")
     assert code == 0
-    for command in ("serve", "data-plane", "control-plane", "check", "demo", "keys", "status", "version"):
+    for command in ("serve", "data-plane", "control-plane", "check", "demo", "keys", "restart", "status", "version"):
         assert f" {command} " in out
 
 
@@ -171,6 +171,20 @@ def test_status_is_asked_of_a_unix_socket_too(config: Path) -> None:
         answering.start()
         assert throughway("status", "--json", "--config", config) == (0, "{}\n", "")
         answering.join()
+
+
+def test_restart_of_a_node_that_does_not_run_says_so(config: Path) -> None:
+    code, _, err = throughway("restart", "--config", config)
+    assert code == 69
+    assert err == f"throughway: no node runs on {config.parent / 'state'}; `throughway serve` starts one\n"
+
+
+def test_restart_names_the_mistakes_of_the_configuration(config: Path) -> None:
+    config.write_text("listen: [1]\n")
+    code, _, err = throughway("restart", "--config", config)
+    assert code == 78
+    assert f"{config}:1:" in err
+    assert "nothing was changed" in err
 
 
 def test_a_key_is_made_listed_and_revoked_and_its_secret_kept_nowhere(config: Path) -> None:

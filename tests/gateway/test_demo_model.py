@@ -140,7 +140,8 @@ def test_waiting_for_a_model_that_never_comes_ends() -> None:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[multiprocessing.process.BaseProcess, str]]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    env = ChildEnv("model", None, 1, {}, {"port": port}, tmp_path_factory.mktemp("model") / "unused.mem")
+    unused = tmp_path_factory.mktemp("model") / "unused"
+    env = ChildEnv("model", None, 1, {}, {"port": port}, unused, unused)
     child = multiprocessing.get_context("spawn").Process(target=demo.serve_model, args=(env,), daemon=True)
     child.start()
     try:

@@ -16,7 +16,7 @@ import select
 import stat
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -42,14 +42,21 @@ class LogWriter:
         stream_fd: such as 1; stays open. May be non-blocking.
         level: the least that is written: "debug", "info", "warning" or "error".
         max_queue_bytes: bound of the lines that wait.
+        also: called with whole lines before they are written, on the writer's thread.
 
     Raises:
         ValueError: no such level.
     """
 
-    def __init__(self, stream_fd: int, level: str = "info", max_queue_bytes: int = MAX_QUEUE_BYTES) -> None:
+    def __init__(
+        self,
+        stream_fd: int,
+        level: str = "info",
+        max_queue_bytes: int = MAX_QUEUE_BYTES,
+        also: Callable[[bytes], None] | None = None,
+    ) -> None:
         self.level = level
-        self._lines = _Lines(stream_fd)
+        self._lines = _Lines(stream_fd, also)
         self._writer: BackgroundWriter[bytes] = BackgroundWriter("log-writer", self._lines, max_queue_bytes)
         self._lines.source = self._writer
         self._put = self._writer.put
@@ -141,8 +148,9 @@ class _Lines:
 
     source: BackgroundWriter[bytes]
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, also: Callable[[bytes], None] | None) -> None:
         self._fd = fd
+        self._also = also
         self._write_bytes = FILE_WRITE_BYTES if stat.S_ISREG(os.fstat(fd).st_mode) else STREAM_WRITE_BYTES
         self._reported = 0
         """Of the dropped lines."""
@@ -176,6 +184,8 @@ class _Lines:
 
     def _send(self, chunk: bytes, stopping: threading.Event) -> None:
         """Writes whole lines. What the stream does not take, for good or as the process ends, is lost and counted."""
+        if self._also is not None:
+            self._also(chunk)
         # A line that was cut short must not spoil the next.
         view = memoryview(b"\n" + chunk if self._cut else chunk)
         while view:

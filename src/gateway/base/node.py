@@ -117,6 +117,11 @@ class Node(msgspec.Struct, frozen=True):
 
     # Where things lie in `state_dir`.
     @property
+    def control_state_dir(self) -> Path:
+        """Of a control plane that runs apart: its own lock and run files, beside the data plane's."""
+        return self.state_dir / "control"
+
+    @property
     def memory_file(self) -> Path:
         return self.state_dir / "run" / "node.mem"
 
@@ -167,8 +172,9 @@ class Node(msgspec.Struct, frozen=True):
 
 # -- worker slots of the node's shared memory (see `_fastpath.shm`)
 
-STARTING, SERVING, DRAINING = 1, 2, 3
-STATE_NAMES = {0: "empty", STARTING: "starting", SERVING: "serving", DRAINING: "draining"}
+STARTING, SERVING, DRAINING, RETIRING = 1, 2, 3, 4
+"""Draining is the node's end, and fails /readyz; retiring is a worker's alone, whose successor serves already."""
+STATE_NAMES = {0: "empty", STARTING: "starting", SERVING: "serving", DRAINING: "draining", RETIRING: "retiring"}
 
 # The meaning of each gauge of a slot.
 G_GENERATION = 0  # snapshot generation that the process runs
@@ -183,7 +189,16 @@ G_LOG_LEVEL = (
     9  # of the agent's slot: the level that all processes should log at, as an index of LOG_LEVELS; 0: unknown
 )
 G_ROLE = 8  # ROLE_WORKER or ROLE_AGENT
+G_WORKER = 10  # of a worker: its number, from 0; while one hands over to the next, two slots have the same
 
 ROLE_WORKER, ROLE_AGENT = 1, 2
+AGENT_SLOTS = 2
+
+
+def slot_count(workers: int) -> int:
+    """Slots of a node's memory: two for each worker and two for the agent, since a successor starts beside the one it follows."""
+    return 2 * workers + AGENT_SLOTS
+
+
 HEARTBEAT_MS = 100
 LOG_LEVELS = ("", "debug", "info", "warning", "error")

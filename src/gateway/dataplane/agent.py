@@ -154,12 +154,14 @@ class Agent:
         services.source.watch(lambda: loop.call_soon_threadsafe(self._nudged.set))
         wheel = Wheel(loop)
         wheel.start()
-        server = await listen(loop, self._ops_edge(loop, wheel), services.listener)
+        edge = self._ops_edge(loop, wheel)
+        server = await listen(loop, edge, services.listener)
         tasks = [asyncio.create_task(step()) for step in (self._beat, self._watch, self._ship)]
         self._memory.set_state(services.slot, slots.SERVING)
         stop = asyncio.create_task(self._wait_for_stop())
         done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
         server.close()
+        edge.retire()  # who asks meanwhile is answered, and told to connect anew
         for task in tasks:
             task.cancel()
         for task in done - {stop}:
@@ -281,7 +283,7 @@ class Agent:
         if exchange.method not in ("GET", "HEAD"):
             exchange.respond(405, _TEXT + b"allow: GET, HEAD\r\n", b"this endpoint answers GET and HEAD\n")
         elif exchange.path == "/healthz":
-            alive = len(self._alive())
+            alive = len(self._states())
             exchange.respond(
                 200 if alive else 503, _TEXT, f"{alive} of {self._services.workers} workers alive\n".encode()
             )
@@ -297,15 +299,29 @@ class Agent:
         else:
             exchange.respond(404, _TEXT, b"there are /healthz, /readyz, /metrics and /status\n")
 
-    def _alive(self) -> list[int]:
-        oldest_ns = now_ns() - FRESH_NS
+    def _slots_of_workers(self) -> list[int]:
+        """Those that a worker's process has taken."""
+        memory = self._memory
         return [
-            s for s in range(self._services.workers) if self._memory.pid(s) and self._memory.heartbeat_ns(s) > oldest_ns
+            slot
+            for slot in range(memory.slots)
+            if memory.pid(slot) and memory.gauge(slot, slots.G_ROLE) == slots.ROLE_WORKER
         ]
+
+    def _states(self) -> dict[int, int]:
+        """Of each worker that lives: the state of whoever serves for it, not of one that a restart has replaced."""
+        memory, oldest_ns = self._memory, now_ns() - FRESH_NS
+        found: dict[int, int] = {}
+        for slot in self._slots_of_workers():
+            state = memory.state(slot)
+            if memory.heartbeat_ns(slot) > oldest_ns and state != slots.RETIRING:
+                number = memory.gauge(slot, slots.G_WORKER)
+                found[number] = slots.SERVING if found.get(number) == slots.SERVING else state
+        return found
 
     def _readiness(self) -> tuple[bool, str]:
         """Ready while a worker serves and none drains: draining is of the whole node."""
-        states = [self._memory.state(s) for s in self._alive()]
+        states = list(self._states().values())
         if slots.DRAINING in states:
             return False, "draining"
         serving = states.count(slots.SERVING)
@@ -314,19 +330,11 @@ class Agent:
     def status(self) -> dict[str, object]:
         """What happens now; `throughway status` shows it."""
         memory = self._memory
-        workers = []
-        for slot in range(self._services.workers):
-            gauges = {name: memory.gauge(slot, which) for name, which in _SHOWN}
-            age_ms = (now_ns() - memory.heartbeat_ns(slot)) // 1_000_000
-            workers.append(
-                {
-                    "slot": slot,
-                    "pid": memory.pid(slot),
-                    "state": slots.STATE_NAMES.get(memory.state(slot), "unknown"),
-                    "heartbeat_age_ms": age_ms if memory.pid(slot) else None,
-                    **gauges,
-                }
-            )
+        rows = [self._row(slot) for slot in self._slots_of_workers()]
+        rows.sort(key=lambda row: row["state"] == slots.STATE_NAMES[slots.RETIRING])
+        first = {row["worker"]: row for row in reversed(rows)}
+        workers = [first.get(number) or _missing(number) for number in range(self._services.workers)]
+        workers += [row for row in rows if row not in workers]  # those who hand over
         ready, why = self._readiness()
         return {
             "version": __version__,
@@ -341,6 +349,21 @@ class Agent:
             },
             "workers": workers,
         }
+
+    def _row(self, slot: int) -> dict[str, object]:
+        memory = self._memory
+        return {
+            "worker": memory.gauge(slot, slots.G_WORKER),
+            "pid": memory.pid(slot),
+            "state": slots.STATE_NAMES.get(memory.state(slot), "unknown"),
+            "heartbeat_age_ms": (now_ns() - memory.heartbeat_ns(slot)) // 1_000_000,
+            **{name: memory.gauge(slot, which) for name, which in _SHOWN},
+        }
+
+
+def _missing(number: int) -> dict[str, object]:
+    """The row of a worker that nobody is now."""
+    return {"worker": number, "pid": 0, "state": "empty", "heartbeat_age_ms": None} | {name: 0 for name, _ in _SHOWN}
 
 
 def _too_large(snapshot: Snapshot, limit_rows: int) -> str:

@@ -68,10 +68,13 @@ class Pools:
         return pool
 
     def keep(self, providers: tuple[Provider, ...]) -> None:
-        """Closes the pools of all others, and warms these."""
+        """Closes the pools of all others."""
         for provider in self._by_provider.keys() - set(providers):
             self._by_provider.pop(provider).close()
             self._tls_files.pop(provider, None)
+
+    def warm(self) -> None:
+        """Opens the connections that wait for requests to come."""
         for pool in self._by_provider.values():
             pool.warm()
 

@@ -73,12 +73,19 @@ class _NodeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         memory = self._memory
         serving = GaugeMetricFamily("throughway_workers_serving", "Workers that accept requests.")
-        serving.add_metric([], sum(memory.state(s) == slots.SERVING for s in range(self._workers)))
+        by_worker: dict[int, list[int]] = {number: [] for number in range(self._workers)}
+        for slot in range(memory.slots):
+            if memory.pid(slot) and memory.gauge(slot, slots.G_ROLE) == slots.ROLE_WORKER:
+                by_worker.setdefault(memory.gauge(slot, slots.G_WORKER), []).append(slot)
+        serving.add_metric([], sum(any(memory.state(s) == slots.SERVING for s in own) for own in by_worker.values()))
         yield serving
         for name, which, text in _GAUGES:
             family = GaugeMetricFamily(name, text, labels=["worker"])
-            for slot in range(self._workers):
-                family.add_metric([str(slot)], memory.gauge(slot, which))
+            merge = (
+                max if which == slots.G_GENERATION else sum
+            )  # of a worker that hands over and the one that follows it
+            for number, own in sorted(by_worker.items()):
+                family.add_metric([str(number)], merge([memory.gauge(slot, which) for slot in own] or [0]))
             yield family
         families: dict[str, tuple[Metric, float]] = {}
         for sample in collect(memory):

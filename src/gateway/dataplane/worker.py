@@ -1,8 +1,12 @@
 """A worker: one process, one loop, one pipeline. Accepts, swaps snapshots, drains.
 
-Order at start: take the slot, load the snapshot, listen, report SERVING. Order at the end (SIGTERM): report DRAINING, so that
-/readyz fails; wait for the load balancer (`lame_duck_ms`); stop accepting; let what is under way finish, at most
-`drain_grace_ms`; account; exit.
+Order at start: take the slot, load the snapshot, listen, report SERVING. Order at the end of the node (SIGTERM): report DRAINING,
+so that /readyz fails; tell each client that its answer is the last one on its connection while the load balancer looks
+(`lame_duck_ms`); stop accepting; let what is under way finish, at most `drain_grace_ms`; account; exit.
+
+Order when a successor serves on the same sockets (SIGUSR1): report RETIRING; stop accepting; finish what there is, for which there
+is no haste; account; exit. No connection is closed under a client that may be about to use it: it is told so with an answer, or
+has rested for `idle_ms`.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from gateway.dataplane.pipeline import Pipeline
 from gateway.dataplane.slices import in_slices
 from gateway.net.edge import RunningEdge, behind_node, native_edge
 from gateway.net.listener import Listener, NativeEdge
+from gateway.net.tls import server_files
 from gateway.phases.account import Accountant, RequestLog
 from gateway.phases.admit import Admission
 from gateway.phases.authenticate import Authenticator
@@ -44,6 +49,10 @@ NOTICE_S = 0.02
 _UNUSED = 3
 """References to a retired snapshot that no request pins: of the list, of its reader, and of the call that counts."""
 _CLOSE_S = 5.0
+ARRIVAL_NS, TLS_ARRIVAL_NS = 100_000_000, 5_000_000_000
+"""From accepting a connection to its being counted, at most."""
+_LOOK_S = 0.01
+"""Between two looks whether all callers have gone."""
 
 
 class Log(RequestLog, Protocol):
@@ -65,11 +74,12 @@ class Services(msgspec.Struct):
     node: Node
     memory: NodeMemory
     slot: int
-    agent_slot: int
+    number: int
+    """Of the worker in its node, from 0."""
     pepper: bytes
-    listener: socket.socket
-    http2_listener: socket.socket | None
-    """Of the Granian edge; None where the node has none."""
+    listeners: list[socket.socket]
+    http2_listeners: list[socket.socket]
+    """Of the Granian edge; empty where the node has none."""
     resolve: Resolve
     log: Log
     counter: Callable[[Registry], TokenCounter]
@@ -95,17 +105,55 @@ class Worker:
         self._compiled: Compiled | None = None
         self._retired: list[Compiled] = []
         """Snapshots that were swapped out; as many as requests in flight pin."""
-        self._stopping = asyncio.Event()
+        self._called = asyncio.Event()
+        """It is to end: at once if `_stopping`, else when everybody has left."""
+        self._stopping = False
         self._edges: list[RunningEdge] = []
         self._failure = ""
         """Why the worker ends although nobody asked it to."""
 
     async def main(self) -> None:
         services, memory, slot = self._services, self._memory, self._slot
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._on_stop)
+        loop.add_signal_handler(signal.SIGUSR1, self._called.set)
+        spool = await self._build(self._node.snapshot_file)
+        self._pools.warm()
+        await self._open()
+        tasks = [asyncio.create_task(step()) for step in (self._beat, self._follow)]
+        for listener in self._listeners:
+            certificates = asyncio.create_task(follow_certificates(listener, self._pools, services.log.event))
+            certificates.add_done_callback(_raise_failure)
+            tasks.append(certificates)
+        _settle_memory()
+        memory.set_state(slot, slots.SERVING)
+        self._log.event("info", "worker.serving", slot=slot, pid=os.getpid(), version=self._pipeline.version)
+        await self._called.wait()
+        if not self._stopping:
+            await self._retire()
+        if self._stopping:
+            await self._drain()
+        for task in tasks:
+            task.cancel()
+        await self._close(spool)
+
+    async def rehearse(self, snapshot_file: Path) -> None:
+        """Builds all of it and serves nobody: whether this version can serve that snapshot on this node.
+
+        Raises:
+            OSError, SnapshotError, ValueError, RuntimeError: it cannot.
+        """
+        spool = await self._build(snapshot_file)
+        for tls in (self._node.tls, self._node.http2.tls if self._node.http2 is not None else None):
+            server_files(tls)
+        await self._close(spool)
+
+    async def _build(self, snapshot_file: Path) -> Spool:
+        services, memory, slot = self._services, self._memory, self._slot
         memory.occupy(slot, os.getpid())
         memory.set_gauge(slot, slots.G_ROLE, slots.ROLE_WORKER)
+        memory.set_gauge(slot, slots.G_WORKER, services.number)
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         registry = Registry(memory, slot)
         spool = services.spool(registry)
         self._counter = services.counter(registry)
@@ -119,72 +167,96 @@ class Worker:
         self._loop_lag = registry.histogram("throughway_loop_lag_us", LOOP_LAG_US_BOUNDS)
         self._swaps = registry.counter("throughway_snapshot_swaps_total")
         self._swap_failures = registry.counter("throughway_snapshot_failures_total")
-        await self._load_snapshot(rests=False)
-        listener = await self._listen(loop)
-        certificates = asyncio.create_task(follow_certificates(listener, self._pools, services.log.event))
-        certificates.add_done_callback(_raise_failure)
-        tasks = [certificates, *(asyncio.create_task(step()) for step in (self._beat, self._follow))]
-        _settle_memory()
-        memory.set_state(slot, slots.SERVING)
-        self._log.event("info", "worker.serving", slot=slot, pid=os.getpid(), version=self._pipeline.version)
-        await self._stopping.wait()
-        await self._drain()
-        for task in tasks:
-            task.cancel()
+        await self._load_snapshot(snapshot_file, rests=False)
+        self._handler, self._refusal_fields = behind_node(self._pipeline, self._node)
+        native = native_edge(loop, self._wheel, self._handler, self._node.bounds, self._node.timeouts)
+        native.refusal_fields = self._refusal_fields
+        self._listeners = [
+            Listener(loop, native, listener, self._node, services.log.event) for listener in services.listeners
+        ]
+        self._edges = [NativeEdge(native, self._listeners)]
+        return spool
+
+    async def _close(self, spool: Spool) -> None:
         for pool in self._pools.all():
             pool.close()
         self._wheel.close()
         spool.close(_CLOSE_S)
-        self._log.event("info", "worker.stopped", slot=slot)
+        self._log.event("info", "worker.stopped", slot=self._slot)
         self._log.close(_CLOSE_S)
         if self._failure:
             raise RuntimeError(self._failure)
 
-    async def _listen(self, loop: asyncio.AbstractEventLoop) -> Listener:
-        """Begins to accept on every edge; returns the native one's listener."""
-        services, node = self._services, self._node
-        handler, refusal_fields = behind_node(self._pipeline, node)
-        native = native_edge(loop, self._wheel, handler, node.bounds, node.timeouts)
-        native.refusal_fields = refusal_fields
-        listener = Listener(loop, native, services.listener, node, services.log.event)
-        await listener.open()
-        self._edges = [NativeEdge(native, listener)]
-        if node.http2 is not None and services.http2_listener is not None:
+    # -- the edges
+
+    async def _open(self) -> None:
+        """Begins to accept on every edge."""
+        node = self._node
+        for listener in self._listeners:
+            await listener.open()
+        for http2_listener in self._services.http2_listeners if node.http2 is not None else ():
             from gateway.net.granian_edge import GranianEdge  # noqa: PLC0415 - Granian is loaded where it is asked for
 
+            assert node.http2 is not None
             self._edges.append(
                 GranianEdge(
-                    handler,
-                    services.http2_listener,
+                    self._handler,
+                    http2_listener,
                     tls=node.http2.tls,
                     bounds=node.bounds,
                     timeouts=node.timeouts,
                     report=self._log.event,
                     on_failure=self._fail,
-                    refusal_fields=refusal_fields,
+                    refusal_fields=self._refusal_fields,
                 )
             )
-        return listener
 
     def _fail(self, reason: str) -> None:
         """Ends the worker as at SIGTERM, but so that the supervisor hears of it."""
         self._log.event("error", "worker.failed", slot=self._slot, error=reason)
         self._failure = reason
-        self._stopping.set()
+        self._on_stop()
+
+    # -- the end
+
+    def _on_stop(self) -> None:
+        self._stopping = True
+        self._called.set()
+
+    def _close_sockets(self) -> None:
+        for listener in (*self._services.listeners, *self._services.http2_listeners):
+            listener.close()
+
+    async def _retire(self) -> None:
+        """Returns when nobody is left, or when the node is to stop."""
+        edges = self._edges
+        self._memory.set_state(self._slot, slots.RETIRING)
+        for edge in edges:
+            edge.retire()
+        self._close_sockets()
+        self._log.event("info", "worker.retiring", slot=self._slot, connections=sum(e.connections for e in edges))
+        # Who was accepted is counted when its handshake is done.
+        stay_until_ns = now_ns() + (TLS_ARRIVAL_NS if self._node.tls else ARRIVAL_NS)
+        while not self._stopping:
+            if now_ns() >= stay_until_ns and not any(e.in_flight or e.connections or e.waiting for e in edges):
+                break
+            await asyncio.sleep(_LOOK_S)
 
     async def _drain(self) -> None:
         edges = self._edges
         self._memory.set_state(self._slot, slots.DRAINING)
+        for edge in edges:
+            edge.announce()
         self._log.event("info", "worker.draining", slot=self._slot, in_flight=sum(e.in_flight for e in edges))
         await asyncio.sleep(self._node.lame_duck_ms / 1_000)
-        for listener in (self._services.listener, self._services.http2_listener):
-            if listener is not None:
-                listener.close()
+        deadline_ns = now_ns() + self._node.drain_grace_ms * 1_000_000
+        for edge in edges:
+            await edge.take_the_last()
+        self._close_sockets()
         for edge in edges:
             edge.drain()
-        deadline_ns = now_ns() + self._node.drain_grace_ms * 1_000_000
         while any(e.in_flight or e.connections for e in edges) and now_ns() < deadline_ns:  # noqa: ASYNC110 - counters
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(_LOOK_S)
         cut = sum(e.in_flight for e in edges)
         if cut:
             self._log.event("warning", "worker.grace_ended", slot=self._slot, cut=cut)
@@ -196,7 +268,8 @@ class Worker:
     # -- heartbeat
 
     async def _beat(self) -> None:
-        services, memory, slot, edges = self._services, self._memory, self._slot, self._edges
+        memory, slot, edges = self._memory, self._slot, self._edges
+        agents = range(memory.slots - slots.AGENT_SLOTS, memory.slots)
         interval_s = slots.HEARTBEAT_MS / 1_000
         while True:
             memory.beat(slot)
@@ -210,7 +283,7 @@ class Worker:
                 (slots.G_UPSTREAM_BUSY, sum(p.busy for p in pools)),
             ):
                 memory.set_gauge(slot, gauge, value)
-            level = slots.LOG_LEVELS[memory.gauge(services.agent_slot, slots.G_LOG_LEVEL)]
+            level = slots.LOG_LEVELS[max(memory.gauge(agent, slots.G_LOG_LEVEL) for agent in agents)]
             if level and level != self._log.level:
                 self._log.level = level
             before_ns = now_ns()
@@ -230,10 +303,10 @@ class Worker:
                 await self._dismantle_retired()
             await asyncio.sleep(NOTICE_S)
 
-    async def _load_snapshot(self, *, rests: bool) -> None:
+    async def _load_snapshot(self, file: Path, *, rests: bool) -> None:
         """Takes the node's snapshot into use, in slices. Raises SnapshotError, OSError, ValueError, RuntimeError."""
         generation = self._memory.snapshot_generation
-        encoded = await asyncio.to_thread(read_snapshot, self._node.snapshot_file)
+        encoded = await asyncio.to_thread(read_snapshot, file)
         snapshot = await in_slices(encoded.decode(), rests=rests)
         await asyncio.to_thread(self._pools.prepare, snapshot.providers)
         admission = Admission(self._table, self._counter, {t.name: t for t in snapshot.teams})
@@ -259,7 +332,8 @@ class Worker:
         generation = self._memory.snapshot_generation
         gc.disable()  # it would walk all that is being made, for milliseconds
         try:
-            await self._load_snapshot(rests=True)
+            await self._load_snapshot(self._node.snapshot_file, rests=True)
+            self._pools.warm()
         except Exception as error:  # whatever is wrong with it or with us, the last good one goes on serving
             self._generation = generation
             self._swap_failures.add(1)

@@ -16,6 +16,8 @@ from gateway.net.cors import CrossOrigin
 from gateway.net.forwarded import Forwarded, Handler
 
 BACKLOG = 4_096
+_LATE_TLS_S = 2.0
+"""For a handshake that begins while the worker drains."""
 
 RefusalFields = Callable[[bytes | None], bytes]
 """Header lines that are added to the refusal of a request of that `origin`."""
@@ -77,6 +79,19 @@ class RunningEdge(Protocol):
     def body_bytes(self) -> int:
         """Of request bodies that it holds."""
 
+    @property
+    def waiting(self) -> int:
+        """Accepted sockets that are not counted yet."""
+
+    def announce(self) -> None:
+        """From now on answers tell their callers to connect anew, where the protocol has a word for that."""
+
+    def retire(self) -> None:
+        """As `announce`, and accepts no more: another worker does. Nobody is closed who may be about to ask."""
+
+    async def take_the_last(self) -> None:
+        """Accepts no more but who has connected already: to be drained next."""
+
     def drain(self) -> None:
         """Accepts no more, closes connections without a request, and the others when their answer has ended."""
 
@@ -90,3 +105,15 @@ async def listen(
     """Accepts on a copy of `listener`, which stays the caller's."""
     protocol = cast("Callable[[], asyncio.Protocol]", edge)  # a protocol by its methods, not by its base
     return await loop.create_server(protocol, sock=listener.dup(), backlog=BACKLOG, ssl=tls)
+
+
+async def connect(
+    loop: asyncio.AbstractEventLoop, edge: Edge, connection: socket.socket, tls: ssl.SSLContext | None = None
+) -> None:
+    """Takes in a connection that was accepted elsewhere; returns when it stands. Raises OSError, also for a TLS handshake that fails."""
+    await loop.connect_accepted_socket(
+        cast("Callable[[], asyncio.Protocol]", edge),
+        connection,
+        ssl=tls,
+        ssl_handshake_timeout=_LATE_TLS_S if tls else None,
+    )

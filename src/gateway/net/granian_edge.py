@@ -106,6 +106,17 @@ class GranianEdge:
     def body_bytes(self) -> int:
         return self._asgi.body_bytes
 
+    waiting = 0
+
+    def announce(self) -> None:
+        """HTTP/2 says so when it drains; before that it has no word for it."""
+
+    def retire(self) -> None:
+        self.drain()
+
+    async def take_the_last(self) -> None:
+        """Granian accepts by itself."""
+
     def drain(self) -> None:
         self._draining = True
         self._server.stop()  # type: ignore[no-untyped-call]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
 
 from _fastpath.edge import Edge
 from gateway.base.addresses import Networks
 from gateway.base.node import Node
-from gateway.net.edge import listen
+from gateway.net.edge import connect, listen
 from gateway.net.proxy_gate import ProxyGate, Report
 from gateway.net.tls import server_files
 
@@ -79,21 +80,41 @@ class Listener:
         """Connections whose PROXY header has not come yet."""
         return self._gate.waiting if self._gate is not None else 0
 
-    def close(self) -> None:
-        """Accepts nobody more."""
+    def stop(self) -> None:
+        """Accepts nobody more; those who have connected stay."""
         self._closed = True
         if self._gate is not None:
-            self._gate.close()
+            self._gate.stop()
         if self._server is not None:
             self._server.close()
 
+    async def take_the_last(self) -> None:
+        """Stops, and takes in those who wait in the socket's queue: closing the socket resets them. Not behind a gate."""
+        self.stop()
+        arriving = []
+        while self._gate is None:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # nobody waits; or the socket was closed before
+                break
+            connection.setblocking(False)
+            context = self.tls.context if self.tls is not None else None
+            arriving.append(connect(self._loop, self._edge, connection, context))
+        await asyncio.gather(*arriving, return_exceptions=True)  # those who break off are gone
+
+    def close(self) -> None:
+        """Accepts nobody more, and drops those whose PROXY header has not come."""
+        self.stop()
+        if self._gate is not None:
+            self._gate.close()
+
 
 class NativeEdge:
-    """The native edge on its listener."""
+    """The native edge on its listeners."""
 
-    def __init__(self, edge: Edge, listener: Listener) -> None:
+    def __init__(self, edge: Edge, listeners: Sequence[Listener]) -> None:
         self._edge = edge
-        self._listener = listener
+        self._listeners = listeners
         self.abort_all = edge.abort_all
 
     @property
@@ -108,6 +129,23 @@ class NativeEdge:
     def body_bytes(self) -> int:
         return self._edge.body_bytes
 
+    @property
+    def waiting(self) -> int:
+        return sum(listener.waiting for listener in self._listeners)
+
+    def announce(self) -> None:
+        self._edge.retire()
+
+    def retire(self) -> None:
+        self._edge.retire()
+        for listener in self._listeners:
+            listener.stop()
+
+    async def take_the_last(self) -> None:
+        for listener in self._listeners:
+            await listener.take_the_last()
+
     def drain(self) -> None:
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._edge.drain()

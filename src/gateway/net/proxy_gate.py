@@ -71,8 +71,8 @@ class ProxyGate:
     def open(self) -> None:
         self._accept_again()
 
-    def close(self) -> None:
-        """Accepts nobody more, and drops those whose header has not come."""
+    def stop(self) -> None:
+        """Accepts nobody more; those whose header has not come may still enter."""
         if self._closed:
             return
         self._closed = True
@@ -80,6 +80,10 @@ class ProxyGate:
         if self._resting is not None:
             self._resting.cancel()
         self._listener.close()
+
+    def close(self) -> None:
+        """Accepts nobody more, and drops those whose header has not come."""
+        self.stop()
         for arrival in list(self._arrivals):
             arrival.drop()
 

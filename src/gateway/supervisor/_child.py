@@ -6,7 +6,7 @@ import faulthandler
 import re
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -30,7 +30,7 @@ class Restart(StrEnum):
 class ChildEnv:
     """What a child's target is called with.
 
-    A child with a slot attaches `memory_file` and takes its slot itself, first of all
+    A child with slots attaches `memory_file` and takes the one it was given itself, first of all
     (`NodeMemory.attach(...).occupy(env.slot, os.getpid())`): were the supervisor to do it after the start, it could
     wipe out the first beats of a quick child. The supervisor has vacated the slot before.
     """
@@ -43,6 +43,8 @@ class ChildEnv:
     """Non-blocking, by the names of the spec. The supervisor owns them: they outlive this process."""
     args: object
     memory_file: Path
+    recent_file: Path
+    """Where it keeps the last lines of its log, for a report should it be ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +55,29 @@ class ChildSpec:
         name: also names its files, so `[a-z0-9-]`; unique in the node.
         target: a function of a module (picklable), which runs until the work is done or SIGTERM asks it to stop. It
             begins with default signal handlers, but SIGINT and SIGHUP ignored.
-        slot: its slot in the node's memory, whose state and heartbeat are watched; None for a child without one.
+        slots: of the node's memory: it gets one that is free, whose state and heartbeat are watched; none for a child that
+            is not watched. Children may name the same ones. Enough of them are free if there are two a child: in a restart
+            its successor starts beside it.
         sockets: handed to it and to each successor.
         args: any picklable value.
         essential: the node is ready only when it serves (with a slot), and a crash loop of it stops the node.
         drain_order: groups are stopped in ascending order, each when the one before is gone.
         reloads: gets the supervisor's SIGHUP.
+        retires: understands SIGUSR1: its successor serves, so it accepts no more, finishes what it has, however long that takes,
+            and ends. The others get SIGTERM.
         term_grace_ms: from SIGTERM to SIGKILL; None for the policy's.
     """
 
     name: str
     target: Callable[[ChildEnv], None]
-    slot: int | None = None
+    slots: Sequence[int] = ()
     sockets: dict[str, socket.socket] = field(default_factory=dict)
     args: object = None
     essential: bool = True
     drain_order: int = 0
     restart: Restart = Restart.ALWAYS
     reloads: bool = False
+    retires: bool = False
     term_grace_ms: int | None = None
 
     def __post_init__(self) -> None:

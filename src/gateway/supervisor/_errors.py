@@ -13,3 +13,7 @@ class ListenError(StartError):
 
 class StateDirInUseError(StartError):
     """Another supervisor runs on the same state directory."""
+
+
+class NoNodeError(Exception):
+    """There is no node to be told something; `str()` is one line for a person."""

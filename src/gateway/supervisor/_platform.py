@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from math import ceil
 from pathlib import Path
@@ -78,3 +79,13 @@ def _quota_v1(folder: Path) -> float | None:
         return None
     quota = int(quota_file.read_text())
     return None if quota <= 0 else quota / int(period_file.read_text())
+
+
+def anonymous_file(name: str) -> int:
+    """A descriptor of an empty file in memory, which ends with its last descriptor. Raises OSError."""
+    return os.memfd_create(name, os.MFD_CLOEXEC) if sys.platform == "linux" else _unlinked_file()
+
+
+def _unlinked_file() -> int:
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

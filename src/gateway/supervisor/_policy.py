@@ -15,8 +15,10 @@ class Backoff:
 
     first_ms: int = 100
     max_ms: int = 10_000
-    healthy_ms: int = 10_000
+    healthy_ms: int = 1_000
     """A child that served for so long has made good: its next death is a first one."""
+    settled_ms: int = 10_000
+    """The same of a child without a slot, which cannot say that it serves: from its start."""
 
     def delay_ms(self, deaths: int) -> int:
         """Milliseconds from the last of `deaths` in a row to the successor's start."""
@@ -32,6 +34,8 @@ class Policy:
 
     heartbeat_timeout_ms: int = 10_000
     """A worker that serves and has not beaten for so long is stuck."""
+    start_timeout_ms: int = 60_000
+    """A child that has a slot and does not serve so long after its start is stuck."""
     report_ms: int = 500
     """Between SIGABRT, upon which a stuck child writes its stack, and SIGKILL."""
     drain_grace_ms: int = 30_000
@@ -40,6 +44,12 @@ class Policy:
     """A stop signal that follows another so closely is the same one, sent to the process and to its group (as `timeout` does)."""
     drain_slack_ms: int = 5_000
     """What a child gets past grace and lame duck to account and exit."""
+    rehearsal_ms: int = 60_000
+    """A new version that is not ready to take over within so long is refused."""
+    proof_ms: int = 500
+    """A successor without a slot that has lived for so long is taken to serve."""
+    retire_grace_ms: int = 90_000_000
+    """From a hand-over to SIGKILL. Each request is bounded by its provider's total time-out, a day at most; this is an hour more."""
     backoff: Backoff = Backoff()
     loop_deaths: int = 5
     loop_window_ms: int = 10_000

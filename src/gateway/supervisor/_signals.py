@@ -4,6 +4,8 @@ Rules:
 - Only the supervisor reads the socket, and a child must never write to it. A child forked while a terminal's SIGINT is
   under way would tell the supervisor of a second one, which means "kill all". So the signals are masked while a child
   is started, and the child takes off the mask only when it has its own dispositions (`become_child`).
+- They are masked too while the supervisor's program is replaced, which resets its handlers: what comes meanwhile waits, and
+  the new program takes it when its inbox stands.
 - SIGCHLD says that some child has ended, and the loop asks each. Children's sentinels (pipes) would stay silent as long
   as a grandchild holds them open.
 """
@@ -19,7 +21,10 @@ from types import FrameType, TracebackType
 from typing import Self
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
-HANDLED = STOP_SIGNALS | {signal.SIGHUP, signal.SIGCHLD}
+RESTART_SIGNAL = signal.SIGUSR2
+RETIRE_SIGNAL = signal.SIGUSR1
+"""To a child whose successor serves."""
+HANDLED = STOP_SIGNALS | {signal.SIGHUP, signal.SIGCHLD, RESTART_SIGNAL}
 _IGNORED_BY_CHILDREN = (signal.SIGINT, signal.SIGHUP)
 """A terminal sends them to the whole group; the supervisor decides what they mean and tells whom they concern."""
 
@@ -41,6 +46,7 @@ class Inbox:
     def __enter__(self) -> Self:
         self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._old = {number: signal.signal(number, _wake) for number in HANDLED}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         return self
 
     def __exit__(
@@ -58,6 +64,11 @@ class Inbox:
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
+
+
+def hold_restarts() -> None:
+    """From when this process can be found as the node's supervisor: a restart that is asked for now waits for the inbox."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {RESTART_SIGNAL})
 
 
 @contextmanager

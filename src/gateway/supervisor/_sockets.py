@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.base.node import Address
@@ -21,8 +22,10 @@ BACKLOG = 4096
 """Connections that wait for `accept`, a socket; the kernel lowers it to net.core.somaxconn."""
 
 
-def bind_listeners(address: Address, count: int) -> list[socket.socket]:
+def bind_listeners(address: Address, count: int, beside: Sequence[socket.socket] = ()) -> list[socket.socket]:
     """Listens on `address` with `count` sockets, non-blocking, each with its own queue.
+
+    Of them `beside` are there already: only those that are missing are bound.
 
     A Unix socket has no SO_REUSEPORT: the list then holds one socket `count` times. Port 0 takes a free port, the same
     for all. A name of both families is bound on IPv4; `::` takes IPv4 callers too.
@@ -34,7 +37,9 @@ def bind_listeners(address: Address, count: int) -> list[socket.socket]:
         raise ValueError(f"{count} listeners")
     try:
         if address.path is not None:
-            return [_bind_unix(Path(address.path))] * count
+            return [] if beside else [_bind_unix(Path(address.path))] * count
+        if beside:
+            return _bind_more(beside[0], count - len(beside))
         return _bind_tcp(address, count)
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {_explain(error, address)}") from error
@@ -42,21 +47,35 @@ def bind_listeners(address: Address, count: int) -> list[socket.socket]:
 
 def _bind_tcp(address: Address, count: int) -> list[socket.socket]:
     family, where = _resolve(address)
-    if count == 1:
-        return [_listen_tcp(family, where, shared=False)]
     if address.port != 0:
         # Two processes of one user that both ask for SO_REUSEPORT would share the port in silence. Ask once without.
         _open_tcp(family, where, shared=False).close()
-    first = _listen_tcp(family, where, shared=True)
-    listeners = [first]
+    first = _listen_tcp(family, where, shared=True)  # one alone too: a restart may add workers
     try:
-        where = first.getsockname()
-        listeners += [_listen_tcp(family, where, shared=True) for _ in range(count - 1)]
+        return [first, *_bind_more(first, count - 1)]
     except OSError:
-        for listener in listeners:
+        first.close()
+        raise
+
+
+def _bind_more(first: socket.socket, count: int) -> list[socket.socket]:
+    """Sockets on the address of `first`."""
+    made: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            made.append(_listen_tcp(first.family, first.getsockname(), shared=True))  # noqa: PERF401 - closed on failure
+    except OSError:
+        for listener in made:
             listener.close()
         raise
-    return listeners
+    return made
+
+
+def spread(listeners: Sequence[socket.socket], workers: int) -> list[list[socket.socket]]:
+    """The sockets of each worker. Where there are more than workers, some get several: one that is closed loses what waits in it."""
+    if len(listeners) < workers:  # a Unix socket, which all share
+        return [list(listeners)] * workers
+    return [list(dict.fromkeys(listeners[at::workers])) for at in range(workers)]
 
 
 def _resolve(address: Address) -> tuple[socket.AddressFamily, _SocketAddress]:

@@ -23,8 +23,12 @@ class StateLock:
         StartError: the directory cannot be written.
     """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, inherited_fd: int | None = None) -> None:
+        """With `inherited_fd` the lock is held already: by the program that this one has replaced."""
         self.run_dir = state_dir / "run"
+        if inherited_fd is not None:
+            self._file = os.fdopen(inherited_fd, "a+")
+            return
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             self._file = (self.run_dir / "supervisor.pid").open("a+")  # "w" would empty the holder's
@@ -41,6 +45,23 @@ class StateLock:
             ) from error
         self._write(f"{os.getpid()}\n")
 
+    @staticmethod
+    def holder(state_dir: Path) -> int | None:
+        """The pid of the supervisor that holds the directory; None where none does.
+
+        Raises:
+            OSError: the pid file cannot be read.
+        """
+        try:
+            with (state_dir / "run" / "supervisor.pid").open("r+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(file.read())
+        except (FileNotFoundError, ValueError):  # never started, or just starting
+            pass
+        return None
+
     def _read(self) -> str:
         self._file.seek(0)
         return self._file.read().strip()
@@ -49,6 +70,9 @@ class StateLock:
         self._file.truncate(0)
         self._file.write(text)
         self._file.flush()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
 
     def release(self) -> None:
         """The supervisor ends: the file names nobody, and the directory is free."""

@@ -300,3 +300,13 @@ def test_a_signal_handler_may_log_whatever_it_interrupts(log: Log) -> None:
 
 def _on_alarm(handler: Callable[[int, object], None]) -> signal._HANDLER:
     return signal.signal(signal.SIGALRM, handler)
+
+
+def test_whoever_asked_for_them_gets_the_lines_too_as_they_are_written(log: Log) -> None:
+    also: list[bytes] = []
+    writer = LogWriter(log.fd, also=also.append)
+    for n in range(1_000):
+        writer.event("info", "tick", status=n)
+    assert writer.close(5)
+    assert b"".join(also) == log.path.read_bytes()
+    assert all(chunk.endswith(b"\n") for chunk in also)

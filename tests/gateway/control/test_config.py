@@ -439,7 +439,7 @@ def test_settings_of_the_node_that_change_wait_for_the_next_start(example: Path)
     example.write_text(EXAMPLE.replace("127.0.0.1:8080", "127.0.0.1:9999") + "workers: 3\n")
     source.load()
     assert source.loaded is not None and source.loaded.node.listen == Address(port=8080)
-    restart = [problem.key for problem in source.loaded.warnings if "next start" in problem.message]
+    restart = [problem.key for problem in source.loaded.warnings if "next restart" in problem.message]
     assert restart == ["listen", "workers"]
 
 

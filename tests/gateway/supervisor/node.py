@@ -24,6 +24,7 @@ from gateway.supervisor import (
     ChildEnv,
     ChildSpec,
     Policy,
+    RecentLines,
     Restart,
     StartError,
     StateLock,
@@ -120,6 +121,14 @@ def stuck_in_this_function() -> None:
 def be_stuck_once(env: ChildEnv) -> None:
     """The first stops beating, its successor works."""
     _serve_slot(env)
+    RecentLines(env.recent_file).keep(b"the last line of its log\n")
+    if env.generation == 1:
+        stuck_in_this_function()
+    be_worker(env)
+
+
+def be_stuck_at_start_once(env: ChildEnv) -> None:
+    """The first never begins to serve, its successor works."""
     if env.generation == 1:
         stuck_in_this_function()
     be_worker(env)
@@ -151,8 +160,9 @@ def _is_listening(fd: int) -> bool:
         return False  # no socket, or the descriptor of the listing itself
 
 
-def _spec(target: str, restart: str = "always", **fields: Any) -> ChildSpec:
-    return ChildSpec(target=globals()[f"be_{target}"], restart=Restart(restart), **fields)
+def _spec(target: str, restart: str = "always", slot: int | None = None, **fields: Any) -> ChildSpec:
+    slots = () if slot is None else (slot,)
+    return ChildSpec(target=globals()[f"be_{target}"], restart=Restart(restart), slots=slots, **fields)
 
 
 def main(state_dir: Path, plan: dict[str, object]) -> int:
@@ -160,6 +170,8 @@ def main(state_dir: Path, plan: dict[str, object]) -> int:
     assert isinstance(children, list)
     options = plan.get("policy", {})
     assert isinstance(options, dict)
+    healthy_ms = plan.get("healthy_ms", 10_000)
+    assert isinstance(healthy_ms, int)
     try:
         lock = StateLock(state_dir)
     except StartError as error:
@@ -180,7 +192,7 @@ def main(state_dir: Path, plan: dict[str, object]) -> int:
             specs=[_spec(**child) for child in children],
             lock=lock,
             log=lambda level, event, **fields: note(state_dir, level=level, event=event, **fields),
-            policy=Policy(backoff=Backoff(first_ms=20, max_ms=100), **options),
+            policy=Policy(backoff=Backoff(first_ms=20, max_ms=100, healthy_ms=healthy_ms), **options),
             start_method="spawn" if plan.get("start_method") == "spawn" else "fork",
             on_ready=lambda: note(state_dir, event="on_ready"),
         )

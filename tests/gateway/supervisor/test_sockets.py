@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.base.node import Address
-from gateway.supervisor import ListenError, bind_listeners
+from gateway.supervisor import ListenError, bind_listeners, spread
 
 
 @contextmanager
@@ -39,6 +39,39 @@ def test_port_zero_gives_all_sockets_one_free_port(host: str, count: int) -> Non
             assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
             assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
         socket.create_connection((host, port_of(listeners[0])), timeout=5).close()
+
+
+def test_sockets_are_added_beside_those_that_are_there() -> None:
+    with listening(Address(), 1) as old:
+        new = bind_listeners(Address(), 3, beside=old)
+        assert [port_of(listener) for listener in new] == [port_of(old[0])] * 2
+        assert bind_listeners(Address(), 1, beside=[*old, *new]) == []
+        for listener in new:
+            assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            listener.close()
+
+
+def test_one_socket_beside_a_unix_socket_is_enough(tmp_path: Path) -> None:
+    address = Address(path=str(tmp_path / "socket"))
+    with listening(address, 2) as old:
+        assert bind_listeners(address, 4, beside=old[:1]) == []
+
+
+@pytest.mark.parametrize(
+    ("sockets", "workers", "shares"),
+    [(2, 2, [[0], [1]]), (4, 2, [[0, 2], [1, 3]]), (3, 2, [[0, 2], [1]]), (3, 1, [[0, 1, 2]]), (1, 3, [[0], [0], [0]])],
+)
+def test_every_socket_has_a_worker_and_every_worker_one(sockets: int, workers: int, shares: list[list[int]]) -> None:
+    made = [socket.socket() for _ in range(sockets)]
+    assert [[made.index(one) for one in own] for own in spread(made, workers)] == shares
+    for one in made:
+        one.close()
+
+
+def test_a_unix_socket_that_stands_there_for_each_worker_is_had_once() -> None:
+    with socket.socket() as one:
+        assert spread([one, one], 2) == [[one], [one]]
+        assert spread([one, one, one], 1) == [[one]]
 
 
 def test_connections_spread_over_the_sockets() -> None:

@@ -34,3 +34,22 @@ def test_a_directory_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match="cannot be used: Not a directory; mend it or name another"):
         StateLock(tmp_path / "file")
+
+
+def test_whoever_asks_learns_the_holder_and_keeps_nobody_out(tmp_path: Path) -> None:
+    assert StateLock.holder(tmp_path) is None
+    with StateLock(tmp_path):
+        assert StateLock.holder(tmp_path) == os.getpid()
+    assert StateLock.holder(tmp_path) is None
+    StateLock(tmp_path).release()
+
+
+def test_a_lock_is_held_by_whoever_has_its_descriptor(tmp_path: Path) -> None:
+    first = StateLock(tmp_path)
+    taken_over = StateLock(tmp_path, os.dup(first.fileno()))
+    first.close()
+    with pytest.raises(StateDirInUseError):
+        StateLock(tmp_path)
+    taken_over.release()
+    assert (tmp_path / "run" / "supervisor.pid").read_text() == ""
+    StateLock(tmp_path).release()

@@ -17,7 +17,16 @@ from typing import Any
 import pytest
 
 from _fastpath.shm import NodeMemory
-from gateway.supervisor import EXIT_CLEAN, EXIT_CRASH_LOOP, EXIT_KILLED, ChildSpec, Restart, StateLock, Supervisor
+from gateway.supervisor import (
+    EXIT_CLEAN,
+    EXIT_CRASH_LOOP,
+    EXIT_KILLED,
+    ChildSpec,
+    Restart,
+    StateLock,
+    Supervisor,
+    progress,
+)
 from tests.gateway.supervisor.node import be_done
 
 ROOT = Path(__file__).parents[3]
@@ -289,12 +298,58 @@ def test_a_stuck_worker_is_ended_and_leaves_its_stack(start: Start) -> None:
     node = start([worker(0, "stuck_once")], policy={"heartbeat_timeout_ms": 500})
     node.wait("child.stalled", "worker-0")
     exited = node.wait("child.exited", "worker-0")
-    report = node.state_dir / "run" / "stack-worker-0.txt"
-    assert (exited["status"], exited["stack_file"]) == ("signal SIGABRT", str(report))
+    (report,) = (node.state_dir / "run").glob("report-*-worker-0.txt")
+    assert (exited["status"], exited["report"]) == ("signal SIGABRT", str(report))
     node.pid("worker-0", generation=2)
-    assert "stuck_in_this_function" in report.read_text()
+    text = report.read_text()
+    assert "stuck_in_this_function" in text
+    assert text.endswith("last lines of its log:\n\nthe last line of its log\n")
     node.signal(signal.SIGTERM)
     assert node.end() == (EXIT_CLEAN, "")
+    assert list((node.state_dir / "run").glob("worker-0-*")) == [], "who ends well leaves nothing"
+
+
+def test_a_worker_that_never_serves_is_ended_too(start: Start) -> None:
+    node = start([worker(0, "stuck_at_start_once")], policy={"start_timeout_ms": 1_000})
+    node.wait("child.stalled", "worker-0")
+    assert "stuck_in_this_function" in Path(node.wait("child.exited", "worker-0")["report"]).read_text()
+    node.ready()
+
+
+def test_a_node_that_cannot_be_restarted_says_so_and_goes_on(start: Start) -> None:
+    node = start([worker(0)])
+    node.ready()
+    for number in (1, 2):
+        node.signal(signal.SIGUSR2)
+        node.wait("supervisor.restart", count=number)
+        found = progress.read(node.state_dir / "run")
+        assert found is not None
+        assert (found.number, found.state) == (number, progress.FAILED)
+        assert found.errors == ["this node cannot be restarted in place: stop it and start it again"]
+    assert alive(node.pid("worker-0"))
+
+
+def test_a_restart_that_went_down_with_its_supervisor_is_known_to_have_failed(start: Start, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    progress.write(run_dir, progress.Progress(3, "1", state=progress.RAISING))
+    start([worker(0)]).ready()
+    found = progress.read(run_dir)
+    assert found is not None
+    assert (found.number, found.state, found.errors) == (3, progress.FAILED, ["the node ended meanwhile"])
+
+
+def test_a_worker_that_served_a_while_is_replaced_at_once_each_time(start: Start) -> None:
+    node = start([worker(0)], healthy_ms=50)
+    node.ready()
+    for generation in range(1, 5):
+        pid = node.pid("worker-0", generation)
+        memory = NodeMemory.attach(str(node.state_dir / "run" / "node.mem"))
+        eventually(lambda pid=pid, memory=memory: memory.pid(0) == pid, "it serves")  # type: ignore[misc]
+        time.sleep(0.2)
+        os.kill(pid, signal.SIGKILL)
+    node.pid("worker-0", 5)
+    assert node.events("child.backing_off") == []
 
 
 def test_a_stopped_worker_is_killed_since_it_cannot_report(start: Start) -> None:
@@ -365,14 +420,11 @@ def test_specs_that_clash_are_refused(tmp_path: Path) -> None:
     with StateLock(tmp_path) as lock:
         memory_file = tmp_path / "memory"
         memory = NodeMemory.create(str(memory_file), slots=2, limit_rows=8, metrics_bytes=4096)
-        for specs, what in [
-            ([ChildSpec("a", be_done), ChildSpec("a", be_done)], "same name"),
-            ([ChildSpec("a", be_done, slot=1), ChildSpec("b", be_done, slot=1)], "same slot"),
-        ]:
-            with pytest.raises(ValueError, match=what):
-                Supervisor(
-                    memory=memory, memory_file=memory_file, specs=specs, lock=lock, log=lambda *_args, **_fields: None
-                )
+        specs = [ChildSpec("a", be_done), ChildSpec("a", be_done)]
+        with pytest.raises(ValueError, match="same name"):
+            Supervisor(
+                memory=memory, memory_file=memory_file, specs=specs, lock=lock, log=lambda *_args, **_fields: None
+            )
 
 
 @pytest.mark.parametrize("name", ["", "../x", "Worker", "a b", "-a"])

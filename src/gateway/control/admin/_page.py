@@ -88,7 +88,7 @@ function showStatus(status) {
     : status.node.error;
   at("node").className = node && node.ready ? "good" : "bad";
   fill("workers", [
-    count("Worker", "slot"), count("Process", "pid"),
+    count("Worker", "worker"), count("Process", "pid"),
     ["State", (w) => [w.state, w.state === "serving" ? "good" : "bad"]],
     count("In flight", "in_flight"), count("Connections", "connections"),
     count("Upstream busy", "upstream_busy"), count("Upstream idle", "upstream_idle"),

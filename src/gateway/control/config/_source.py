@@ -211,7 +211,10 @@ class FileSource:
         if loaded.workers != kept.workers:
             names.append("workers")
         restart = [
-            Problem(str(self.path), 0, 0, name, "has changed; it takes effect at the next start") for name in names
+            Problem(
+                str(self.path), 0, 0, name, "has changed; it takes effect at the next restart (`throughway restart`)"
+            )
+            for name in names
         ]
         return msgspec.structs.replace(kept, warnings=[*restart, *loaded.warnings])
 

@@ -30,7 +30,7 @@ and key of every mistake in it, and `throughway check gateway.yaml --print` show
 - Anchors, aliases and merge keys may be used, up to 200,000 values when expanded and 16 MiB of text.
 - A file that changes while it is served is read again, and so are the secret files it names. A mistake in it is
   reported, and the last good one goes on serving. `providers`, `models`, `teams` and `keys` take effect at once, all
-  else at the next start.
+  else at the next restart (`throughway restart`).
 """
 
 
