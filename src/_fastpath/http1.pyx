@@ -716,7 +716,13 @@ cdef enum:
 cdef enum State:
     REFUSED             # for good
     SIZE                # in the digits of a chunk's size
-    EXTENSION           # behind them, up to CR
+    EXTENSION           # behind them, up to CR: at the beginning of a name
+    EXTENSION_NAME
+    EXTENSION_VALUE     # behind "="
+    EXTENSION_TOKEN     # in a value that is a token
+    EXTENSION_QUOTED
+    EXTENSION_ESCAPED   # behind a backslash in quotes
+    EXTENSION_END       # behind the closing quote
     SIZE_LF
     DATA
     DATA_CR
@@ -777,14 +783,33 @@ cdef class ChunkedDecoder:
         return 0
 
     cdef int read_extension(self, uint8_t byte) except -1:
-        if self.line_bytes == 1 and not CLASS[byte] & TOKEN:
-            self.refuse("a chunk extension without a name")
+        """`*( ";" name [ "=" ( token / quoted-string ) ] )`, RFC 9112 section 7.1.1."""
         self.line_bytes += 1
-        if byte == CR:
+        if self.state == EXTENSION_QUOTED or self.state == EXTENSION_ESCAPED:
+            if byte == HTAB or not CLASS[byte] & VALUE:
+                self.refuse("a control byte in a chunk extension")
+            if self.state == EXTENSION_ESCAPED or byte not in (c'"', c"\\"):
+                self.state = EXTENSION_QUOTED
+            else:
+                self.state = EXTENSION_END if byte == c'"' else EXTENSION_ESCAPED
+        elif CLASS[byte] & TOKEN and self.state != EXTENSION_END:
+            if self.state == EXTENSION:
+                self.state = EXTENSION_NAME
+            elif self.state == EXTENSION_VALUE:
+                self.state = EXTENSION_TOKEN
+        elif byte == c"=" and self.state == EXTENSION_NAME:
+            self.state = EXTENSION_VALUE
+        elif byte == c'"' and self.state == EXTENSION_VALUE:
+            self.state = EXTENSION_QUOTED
+        elif self.state == EXTENSION or self.state == EXTENSION_VALUE:
+            self.refuse("malformed chunk extension")
+        elif byte == c";":
+            self.state = EXTENSION
+        elif byte == CR:
             self.state = SIZE_LF
-        elif byte == HTAB or not CLASS[byte] & VALUE:
-            self.refuse("a control byte in a chunk extension")
-        elif self.line_bytes > MAX_EXTENSION_BYTES:
+        else:
+            self.refuse("malformed chunk extension")
+        if self.line_bytes > MAX_EXTENSION_BYTES and self.state != SIZE_LF:
             self.refuse("a chunk extension that is too long")
         return 0
 
@@ -820,7 +845,7 @@ cdef class ChunkedDecoder:
             self.refuse("a bare LF")
         elif self.state == SIZE:
             self.read_size(byte)
-        elif self.state == EXTENSION:
+        elif EXTENSION <= self.state <= EXTENSION_END:
             self.read_extension(byte)
         elif self.state == DATA_CR:
             if byte != CR:
