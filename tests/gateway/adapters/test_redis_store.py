@@ -240,7 +240,7 @@ def test_as_users_of_an_acl_that_may_do_no_more_than_they_must(tmp_path: Path) -
 
 def test_in_a_cluster_all_lies_in_one_slot(tmp_path: Path) -> None:
     reader = f"{READER} +cluster|slots +command"
-    with RedisServer(tmp_path / "redis", ["cluster-enabled yes", reader]) as server:
+    with RedisServer(tmp_path / "redis", ["cluster-enabled yes", f"cluster-port {free_port()}", reader]) as server:
         with server.client() as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
             deadline = time.monotonic() + 10
