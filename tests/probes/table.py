@@ -4,15 +4,15 @@ A probe's own bytes are followed, in the same write, by a request that is beyond
 the edge believes that the probe's message ended: it comes once, with 200, where the connection goes on, and never where
 it does not. `reaches` tells how many requests went on to the provider, whose bodies must be the probe's own.
 
-Each probe has a column for each edge: the native one's, and another's where it differs (`other={"granian": ...}`).
+The column here is the native edge's; `granian` has the other one's, where it differs.
 The messages of `tests/fastpath/http1_cases.py` are probes too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tests.e2e.conftest import secret_of
 from tests.fastpath.http1_cases import CHUNKED, REFUSED_REQUESTS, VALID_REQUESTS, Case, ChunkedCase
@@ -58,7 +58,6 @@ class Probe:
         name: unique.
         steps: see `wire.Step`.
         native: the native edge's column.
-        other: other edges' columns, by the edge's name, where they differ.
         pipelined: whether the follower comes with the probe's last bytes; else when all answers have come.
         bodiless: which answers are to HEAD.
         slow: it ends by a time-out.
@@ -67,13 +66,9 @@ class Probe:
     name: str
     steps: tuple[Step, ...]
     native: Verdict
-    other: Mapping[str, Verdict] = field(default_factory=dict)
     pipelined: bool = True
     bodiless: tuple[int, ...] = ()
     slow: bool = False
-
-    def expected(self, edge: str) -> Verdict:
-        return self.other.get(edge, self.native)
 
 
 def keeps(*statuses: int | None, reaches: int = 0) -> Verdict:

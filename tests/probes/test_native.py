@@ -30,7 +30,7 @@ def test_the_table_is_one() -> None:
 
 @pytest.mark.parametrize("probe", [p for p in PROBES if not p.slow], ids=lambda p: p.name)
 def test_each_probe(probe: Probe, address: tuple[str, int], provider: ScriptedUpstream) -> None:
-    expected = probe.expected("native")
+    expected = probe.native
     before = len(received(provider))
     outcome = play(address, probe, expected)
     assert not judge(probe, expected, outcome)
@@ -45,7 +45,7 @@ def test_slow_probes(address: tuple[str, int]) -> None:
     """At the same time, since each of them waits."""
 
     def one(probe: Probe) -> list[str]:
-        expected = probe.expected("native")
+        expected = probe.native
         try:
             return judge(probe, expected, play(address, probe, expected))
         except AssertionError as error:
@@ -80,7 +80,7 @@ def test_each_probe_over_tls(secured: tuple[Gateway, ssl.SSLContext], provider: 
     probes = [probe for probe in PROBES if probe not in HALF_CLOSED and HALF_CLOSE not in probe.steps]
 
     def one(probe: Probe) -> list[str]:
-        expected = probe.expected("native")
+        expected = probe.native
         try:
             return judge(probe, expected, play(("127.0.0.1", node.port), probe, expected, context))
         except AssertionError as error:
@@ -90,7 +90,7 @@ def test_each_probe_over_tls(secured: tuple[Gateway, ssl.SSLContext], provider: 
     with ThreadPoolExecutor(16) as pool:
         faults = [fault for faults in pool.map(one, probes) for fault in faults]
     assert not faults
-    assert len(received(provider)) - before == sum(probe.expected("native").reaches for probe in probes)
+    assert len(received(provider)) - before == sum(probe.native.reaches for probe in probes)
 
 
 def test_nothing_is_left(probed: Gateway) -> None:

@@ -19,6 +19,8 @@ Rules.
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
@@ -53,6 +55,9 @@ _SINGLE = frozenset(
     [b"host", b"content-length", b"transfer-encoding", b"expect", b"content-type", b"authorization", *_CREDENTIALS]
 )
 """Fields of which two recipients might each believe another one where they are repeated."""
+_AUTHORITY = re.compile(
+    rb"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
+)
 _GOVERNING = (b"content-encoding", b"traceparent")
 _SERVER = (b"server", b"throughway")
 _CLOSE = (b"connection", b"close")
@@ -455,7 +460,7 @@ class AsgiEdge:
                 self._refuse(exchange, 408, "the body did not arrive in time")
                 return False
             if message["type"] != "http.request":
-                if chunked:  # the server tells a malformed chunk and a client that has left alike
+                if scope["http_version"] != "2":  # the server tells a malformed chunk and a client that has left alike
                     self._refuse(exchange, 400, "malformed chunked coding, or an incomplete body")
                 else:
                     exchange.leave()
@@ -564,8 +569,10 @@ def _head_fault(scope: Message, head_bytes: int) -> tuple[int, str] | None:
     if scope["http_version"] != "2":
         if scope["http_version"] != "1.1":
             return 505, "an HTTP version other than 1.1 and 2"
-        if not seen.get(b"host"):
-            return 400, "no Host"
+        if not _is_authority(seen.get(b"host", b"")):
+            return 400, "no Host, or a malformed one"
+        if not _is_target(scope):
+            return 400, "malformed request target"
         if seen.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             return 400, "a Transfer-Encoding other than chunked"
     length = seen.get(b"content-length", b"0")
@@ -574,3 +581,23 @@ def _head_fault(scope: Message, head_bytes: int) -> tuple[int, str] | None:
     if seen.get(b"expect", b"100-continue").lower() != b"100-continue":
         return 417, "an expectation other than 100-continue"
     return None
+
+
+def _is_authority(text: bytes) -> bool:
+    """Whether it is uri-host [ ":" port ] (RFC 9110 section 7.2)."""
+    found = _AUTHORITY.fullmatch(text)
+    if found is None:
+        return False
+    if found["ipv6"] is not None:
+        try:
+            socket.inet_pton(socket.AF_INET6, found["ipv6"].decode())
+        except OSError:
+            return False
+    return int(found["port"] or 0) <= 65_535
+
+
+def _is_target(scope: Message) -> bool:
+    """Whether a target of HTTP/1.1 has a form that its method allows (RFC 9112 section 3.2), and bytes that a target may have."""
+    path: bytes = scope["raw_path"]
+    in_form = path.startswith(b"/") or (path == b"*" and scope["method"] == "OPTIONS")
+    return in_form and path.isascii() and scope["query_string"].isascii()
