@@ -25,7 +25,7 @@ NO_BOUNDS = re.compile(
     | NS_PER_MS | MS | _MS | _S | _MILLION | NANO_USD | _?NEVER_S | FAR_S              # units
     | TOKENS_(A|OF)_\w+ | CHARS_A_TOKEN | EXPECTED_OUTPUT                             # estimates
     | PEPPER_BYTES | TOKEN_BYTES | _NAME_BYTES | _\w+_DIGITS                          # sizes of what is made
-    | MAX_KNOWN_BYTES | OWN_PREFIX_BYTES | LIMIT_LINES_BYTES | ESCAPED_BYTES | NUMBER_BYTES | DEAD_BYTES | PAGE_BYTES
+    | MAX_KNOWN_BYTES | MAX_GOVERNED_BYTES | OWN_PREFIX_BYTES | LIMIT_LINES_BYTES | ESCAPED_BYTES | NUMBER_BYTES | DEAD_BYTES | PAGE_BYTES
     | SINGLE_BYTES | MAX_TOKEN                          # lengths of known texts
     )"""
 )

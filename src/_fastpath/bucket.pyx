@@ -231,6 +231,8 @@ cdef int debit_held(
             return _TOKENS
     if lane.concurrency >= 0 and in_flight_of(row, slots) > lane.concurrency:
         return _CONCURRENCY
+    if 0 <= lane.budget_nano < nano:    # so that no sum of reservations can wrap
+        return _BUDGET
     lane.reserved_nano = nano
     add(&lane.money.share.reserved_nano, nano)
     if lane.budget_nano >= 0 and committed_of(lane.money.row, slots) > lane.budget_nano:

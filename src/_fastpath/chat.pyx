@@ -505,10 +505,10 @@ cdef Py_ssize_t take_usage(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, U
             at = skip_value(data, at, end)
         if at >= 0:
             at = next_member(data, at, end)
-    # Parts are never more than their whole, or they would earn money.
+    # Parts are together never more than their whole, or they would earn money.
     usage.cache_read = min(usage.cache_read, usage.input)
-    usage.cache_write = min(usage.cache_write, usage.input)
-    usage.input_audio = min(usage.input_audio, usage.input)
+    usage.cache_write = min(usage.cache_write, usage.input - usage.cache_read)
+    usage.input_audio = min(usage.input_audio, usage.input - usage.cache_read - usage.cache_write)
     usage.reasoning = min(usage.reasoning, usage.output)
     usage.output_audio = min(usage.output_audio, usage.output)
     return at + 1 if 0 <= at < end else UNSURE

@@ -45,6 +45,9 @@ class Edge:
     @property
     def connections(self) -> int: ...
     @property
+    def head_ms(self) -> int:
+        """The time for a head."""
+    @property
     def retiring(self) -> bool: ...
     @property
     def draining(self) -> bool: ...

@@ -207,6 +207,10 @@ cdef class Edge:
     def connections(self):
         return len(self._connections)
 
+    @property
+    def head_ms(self):
+        return self.head_ns // NS_PER_MS
+
     def retire(self):
         """From now on each answer says that it is the last one on its connection, and closes it. Who rests between two requests is
         left in peace: a client may be sending the next one, and closing now would lose it. It is answered, or the idle time-out

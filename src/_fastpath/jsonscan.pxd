@@ -53,6 +53,7 @@ cdef enum:
     MAX_MEMBERS = 1000      # of the top-level object
     MAX_DEPTH = 1024        # the largest `max_depth`
     SLOTS = 2048            # a power of two, more than twice MAX_MEMBERS
+    MAX_CONTAINERS = 100_000    # below the top level: each becomes an object where the body is decoded
 
 cdef struct Member:
     const uint8_t* key      # escapes resolved; in the body, or in `Scan.resolved`
@@ -72,6 +73,7 @@ cdef struct Scan:
     uint8_t* resolved_base
     Py_ssize_t closing                  # the offset of the object's brace
     int count
+    int containers                      # opened so far, below the top level
     int slots_in_use                    # of `slots`: a power of two
     uint8_t closers[MAX_DEPTH]          # the bracket that each open container waits for
     uint16_t slots[SLOTS]               # 1 + index of a member, 0 where free

@@ -51,9 +51,9 @@ class ScanError(ValueError):
 
 
 cdef enum Fault:
-    NONE, SYNTAX, UTF8, DEPTH, DUPLICATE, NOT_OBJECT, TOO_MANY, NO_MEMORY
+    NONE, SYNTAX, UTF8, DEPTH, DUPLICATE, NOT_OBJECT, TOO_MANY, DISGUISED, NO_MEMORY
 
-cdef tuple FAULT_NAMES = ("", "syntax", "utf8", "depth", "duplicate", "not_object", "too_many")
+cdef tuple FAULT_NAMES = ("", "syntax", "utf8", "depth", "duplicate", "not_object", "too_many", "disguised")
 
 # --- bytes and their classes --------------------------------------------------------------------------------------
 
@@ -190,6 +190,9 @@ cdef Py_ssize_t skip_container(Scan* state, Py_ssize_t at, int depth) noexcept n
         elif byte_class & OPENING:
             if depth == state.max_depth:
                 return note(state, DEPTH, at)
+            state.containers += 1
+            if state.containers > MAX_CONTAINERS:
+                return note(state, TOO_MANY, at)
             state.closers[depth] = data[at] + 2     # as ASCII has it, for braces and square brackets alike
             depth += 1
             at += 1
@@ -364,6 +367,53 @@ cdef Py_ssize_t resolve_key(Scan* state, Member* member) noexcept nogil:
     return size
 
 
+# What governs a request. Readers that compare names without regard to case (Go's `encoding/json` does, and so do programs
+# that are written in it) would take `Model` for it, and the last of two.
+cdef enum:
+    GOVERNED_COUNT = 16
+    MAX_GOVERNED_BYTES = 21
+cdef const char* GOVERNED[GOVERNED_COUNT]
+GOVERNED[:] = [
+    b"model", b"stream", b"stream_options", b"n", b"best_of", b"max_tokens", b"max_completion_tokens", b"messages",
+    b"prompt", b"input", b"suffix", b"tools", b"functions", b"response_format", b"service_tier", b"dimensions",
+]
+
+
+cdef bint is_disguised(const uint8_t* key, Py_ssize_t size) noexcept nogil:
+    """Whether a key is one that governs but for the case of its letters, as Unicode folds it: U+017F is an s, U+212A a k."""
+    cdef uint8_t folded[MAX_GOVERNED_BYTES]
+    cdef uint8_t byte
+    cdef Py_ssize_t at = 0, made = 0
+    cdef bint changed = False
+    cdef int i
+    while at < size:
+        if made == MAX_GOVERNED_BYTES:
+            return False
+        byte = key[at]
+        at += 1
+        if c"A" <= byte <= c"Z":
+            byte |= 0x20
+            changed = True
+        elif byte == 0xC5 and at < size and key[at] == 0xBF:
+            byte = c"s"
+            at += 1
+            changed = True
+        elif byte == 0xE2 and size - at >= 2 and key[at] == 0x84 and key[at + 1] == 0xAA:
+            byte = c"k"
+            at += 2
+            changed = True
+        elif byte >= 0x80:
+            return False
+        folded[made] = byte
+        made += 1
+    if not changed:
+        return False
+    for i in range(GOVERNED_COUNT):
+        if <Py_ssize_t>strlen(GOVERNED[i]) == made and memcmp(GOVERNED[i], folded, made) == 0:
+            return True
+    return False
+
+
 cdef Py_ssize_t take_key(Scan* state, Py_ssize_t at) noexcept nogil:
     """Reads the key at `at` into the next member and files it."""
     cdef Member* member = &state.members[state.count]
@@ -380,6 +430,8 @@ cdef Py_ssize_t take_key(Scan* state, Py_ssize_t at) noexcept nogil:
     member.key_size = at - start - 2
     if state.escaped and resolve_key(state, member) < 0:
         return -1
+    if is_disguised(member.key, member.key_size):
+        return note(state, DISGUISED, start)
     member.digest = digest_of(member.key, member.key_size)
     if 2 * state.count >= state.slots_in_use:
         set_slots(state, 4 * state.slots_in_use)
@@ -445,6 +497,7 @@ cdef void begin_scan(Scan* state, bytes body, int max_depth) noexcept:
     state.fault = NONE
     state.resolved = state.resolved_base = NULL
     state.count = 0
+    state.containers = 0
     set_slots(state, 32)
 
 
@@ -454,7 +507,7 @@ cdef refuse(Scan* state):
     key = None
     if state.fault == NO_MEMORY:
         raise MemoryError
-    if state.fault == DUPLICATE:
+    if state.fault == DUPLICATE or state.fault == DISGUISED:
         member = &state.members[state.count]
         key = PyBytes_FromStringAndSize(<const char*>member.key, member.key_size).decode("utf-8", "replace")
     raise ScanError(FAULT_NAMES[state.fault], state.fault_at, key)

@@ -2,6 +2,9 @@
 
 from typing import final
 
+MOST_NANO_USD: int
+"""The largest amount; 72 million dollars."""
+
 @final
 class Usage:
     """Tokens of one call. `input` and `output` are totals; the other counts are parts of them."""
@@ -50,7 +53,7 @@ class Rates:
         request_nano_usd: int = 0,
     ) -> None: ...
     def cost(self, usage: Usage) -> int:
-        """Of a call, in nano-USD, rounded up. Parts with a price of their own (cached, cache-written, audio) are taken out of
+        """Of a call, in nano-USD, rounded up; from 0 to MOST_NANO_USD. Parts with a price of their own (cached, cache-written, audio) are taken out of
         the totals before those are priced."""
 
     def most(self, input: int, output: int) -> int:

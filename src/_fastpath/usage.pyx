@@ -1,6 +1,7 @@
 """What a call used, and what that costs, in integer nano-USD.
 
-Sums are of 128 bits: tokens are at most 63 bits and so is a price. A total that 64 bits do not hold is the largest that they do.
+Sums are of 128 bits: tokens are at most 63 bits and so is a price. An amount is never negative, whatever a provider says of the
+parts of its total, and at most MOST_NANO_USD, so that many of them can be added up in 64 bits.
 """
 
 cimport cython
@@ -9,16 +10,20 @@ from libc.stdint cimport int64_t
 cdef extern from * nogil:
     """
     typedef __int128 tw_wide;
+    #define TW_MOST_NANO_USD ((int64_t)1 << 56)
     static inline tw_wide tw_times(int64_t a, int64_t b) { return (tw_wide)a * b; }
     /* A sum of prices a million, rounded up to whole ones, and what a request costs beside them. */
     static inline int64_t tw_total(tw_wide millionths, int64_t base) {
         tw_wide whole = millionths / 1000000 + (millionths % 1000000 > 0) + base;
-        return whole > INT64_MAX ? INT64_MAX : (int64_t)whole;
+        return whole > TW_MOST_NANO_USD ? TW_MOST_NANO_USD : whole < 0 ? 0 : (int64_t)whole;
     }
     """
     ctypedef long long wide "tw_wide"    # of 128 bits
     wide times "tw_times" (int64_t a, int64_t b) noexcept
     int64_t total "tw_total" (wide millionths, int64_t base) noexcept
+
+
+MOST_NANO_USD = 1 << 56
 
 
 @cython.final

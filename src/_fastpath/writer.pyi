@@ -6,6 +6,9 @@ from typing import final
 class Writer:
     """A buffer that is used again and again. Each of its methods but `take` returns it."""
 
+    def begin(self) -> Writer:
+        """Forgets what was written and not taken, since something raised."""
+
     def raw(self, piece: bytes, start: int = 0) -> Writer:
         """`piece` from `start` on."""
 

@@ -84,6 +84,10 @@ cdef class Writer:
             self._capacity = capacity
         return self._data + self._size
 
+    cpdef Writer begin(self):
+        self._size = 0
+        return self
+
     cpdef Writer raw(self, bytes piece, Py_ssize_t start=0):
         cdef Py_ssize_t size = PyBytes_GET_SIZE(piece) - start
         if size > 0 and start >= 0:

@@ -268,7 +268,8 @@ class Gateway:
     # -- what it keeps
 
     def log(self, event: str = "request") -> list[dict[str, Any]]:
-        lines = (line for line in self.log_file.read_text().splitlines() if line.startswith("{"))
+        whole, _, _ = self.log_file.read_text().rpartition("\n")  # the last line may be under way
+        lines = (line for line in whole.splitlines() if line.startswith("{"))
         return [line for line in map(json.loads, lines) if line["event"] == event]
 
     def logged(self, request_id: str) -> dict[str, Any]:

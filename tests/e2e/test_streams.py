@@ -208,7 +208,8 @@ def test_a_truncated_stream_is_an_error_to_the_client_and_never_an_end(
     """At each event's boundary, and within each event."""
     names = [name for name in CUTS if name.endswith((f"-before-{end}", f"-within-{end}"))]
     assert len(names) >= 2 * len(EVENTS) - 1
-    with ThreadPoolExecutor(6) as pool:
+    one_connection = client.base_url.scheme == "https"  # which the client's HTTP/2 does not share well between threads
+    with ThreadPoolExecutor(1 if one_connection else 6) as pool:
         list(pool.map(lambda name: check_truncated(name, client, upstream, gateway), names))
 
 

@@ -682,10 +682,20 @@ def test_processes_never_spend_more_than_the_budget(
     assert table.plan([Scope(b"one", budget_nano_usd=limit, period=9)]).budget_left() == limit - spent
 
 
+def test_a_reservation_beyond_the_budget_is_refused_before_it_is_added_up(memory: NodeMemory) -> None:
+    plan = Table(memory, 0).plan([Scope(b"one", budget_nano_usd=10, period=1)])
+    assert plan.admit(0, 4) == ADMITTED
+    plan.settle(0, 0, 4, 4)
+    for nano in (2**63 - 1, 2**56, 11):
+        assert plan.admit(0, nano) == BUDGET
+        assert plan.admit(0, 7) == BUDGET
+    assert plan.admit(0, 6) == ADMITTED
+
+
 def test_a_reader_never_misses_money_between_reserved_and_spent(tmp_path: Path) -> None:
     path, periods = str(tmp_path / "units"), 1000
     memory = NodeMemory.create(path, slots=16, limit_rows=2 * periods, metrics_bytes=1024)
-    results = run(hammer_last_unit, path, 4, 0, time.monotonic_ns() + 700 * 10**6, periods)
+    results = run(hammer_last_unit, path, 4, 0, time.monotonic_ns() + 2_500 * 10**6, periods)
     table = Table(memory, 0)
     spent = [table.spent(b"one", 1 + period) for period in range(periods)]
     assert sum(spent) == sum(done.spent for done in results) > periods // 10

@@ -105,7 +105,7 @@ ACCEPTED: list[bytes] = [
     '{"model":"é漢😀\x7f","n":true}'.encode(),
     b'{"mod\\u0065l":"m"}',
     b'{"":1," ":2}',
-    b'{"model":1,"Model":2}',
+    b'{"model":1,"Models":2}',
     b'{"\\ud83d":1,"\\ude00":2,"\\ud83d\\ude00":3}',
     b'{"a":"\\u12"}',  # escapes in values are the decoder's
     b'{"a":[1 2 "x"::]}',  # so are the separators below the top level
@@ -291,7 +291,7 @@ def test_time_grows_no_faster_than_the_body() -> None:
         return [
             b'{"a":"' + b"\\n" * (size // 2) + b'"}',
             b'{"a":"' + b"x\xc3\xa9" * (size // 3) + b'"}',
-            b'{"a":[' + b"[]," * (size // 3) + b"1]}",
+            b'{"a":[' + b"[]," * min(size // 3, 99_000) + b"1," * (size // 3) + b"1]}",
             b"{" + b",".join(b'"%s%d":1' % (b"k" * (size // 500), i) for i in range(500)) + b"}",
             b"{" + b",".join(b'"\\u006b%s%d":1' % (b"k" * (size // 500), i) for i in range(500)) + b"}",
         ]
@@ -501,3 +501,28 @@ def test_last_usage_finds_it_wherever_the_tail_begins(
     span = last_usage(tail)
     assert span is not None
     assert json.loads(tail[slice(*span)]) == rename(usage)
+
+
+@pytest.mark.parametrize(
+    "key", ["Model", "MODEL", "mOdel", "\u017ftream", "max_to\u212aens", "Max_Completion_Tokens", "N", "Stream_Options"]
+)
+def test_a_key_that_governs_but_for_its_case_is_refused(key: str) -> None:
+    for text in (json.dumps({"model": "m", key: 1}, ensure_ascii=False), json.dumps({"model": "m", key: 1})):
+        with pytest.raises(ScanError) as caught:
+            scan(text.encode())
+        assert (caught.value.kind, caught.value.key) == ("disguised", key)
+
+
+@pytest.mark.parametrize(
+    "key", ["Models", "Temperature", "x-Model", "m\u00f6del", "nn", "\u017f", "max_completion_tokensX"]
+)
+def test_other_keys_are_left_alone(key: str) -> None:
+    scan(json.dumps({"model": "m", key: 1}, ensure_ascii=False).encode())
+
+
+def test_containers_are_bounded() -> None:
+    most = 100_000 - 1
+    scan(b'{"a":[' + b",".join([b"[]"] * most) + b"]}")
+    with pytest.raises(ScanError) as caught:
+        scan(b'{"a":[' + b",".join([b"{}"] * (most + 1)) + b"]}")
+    assert caught.value.kind == "too_many"

@@ -8,9 +8,9 @@ from math import ceil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _fastpath.usage import Rates, Usage
+from _fastpath.usage import MOST_NANO_USD, Rates, Usage
 
-MOST = 2**63 - 1
+MOST = MOST_NANO_USD
 TOKENS = st.integers(0, 100_000_000)
 PRICE = st.integers(0, 10**14)
 OWN = st.just(-1) | PRICE
@@ -38,12 +38,18 @@ def test_a_call_costs_the_exact_sum_rounded_up(
     plain = prompt * input_ + answer * output
     parts = ((cached, read, input_), (written, write, input_), (audio, heard, input_), (spoken, said, output))
     exact = plain + sum(tokens * (own - whole) for tokens, own, whole in parts if own >= 0)
-    assert rates.cost(usage) == min(MOST, base + ceil(Fraction(exact, 1_000_000)))
+    assert rates.cost(usage) == max(0, min(MOST, base + ceil(Fraction(exact, 1_000_000))))
     assert rates.most(prompt, answer) == min(MOST, base + ceil(Fraction(plain, 1_000_000)))
 
 
-def test_what_64_bits_do_not_hold_is_the_most_that_they_do() -> None:
-    assert Rates(MOST, MOST).most(MOST, MOST) == MOST
+def test_no_amount_is_beyond_the_most() -> None:
+    largest = 2**63 - 1
+    assert Rates(largest, largest).most(largest, largest) == MOST
+
+
+def test_no_amount_is_negative_whatever_the_parts_of_a_total_are_said_to_be() -> None:
+    rates = Rates(3_000_000_000, 0, cache_read=300_000_000, cache_write=0)
+    assert rates.cost(Usage(100_000, 0, cache_read=100_000, cache_write=100_000)) == 0
 
 
 def test_equal_counts_are_equal_usage() -> None:

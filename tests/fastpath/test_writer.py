@@ -68,6 +68,10 @@ def test_a_negative_amount_is_refused() -> None:
         Writer().usd(-1)
 
 
+def test_what_was_not_taken_is_forgotten_at_a_beginning() -> None:
+    assert Writer().raw(b"left over").begin().raw(b"new").take() == b"new"
+
+
 def test_a_piece_may_begin_behind_its_first_bytes() -> None:
     assert Writer().raw(b"{abc", 1).raw(b"x", 1).raw(b"x", 9).take() == b"abc"
 

@@ -113,7 +113,7 @@ class Seal:
                 f"release {release.version} was signed under another pepper ({release.signed_with[:16]}, here {self.name}): set "
                 "`pepper:` to the same secret everywhere, or restart this node to take up the pepper that Redis keeps",
             )
-        if not hmac.compare_digest(release.signature, self._sign(release)):
+        if not hmac.compare_digest(release.signature.encode("utf-8", "replace"), self._sign(release).encode()):
             raise RefusedError(
                 "signature", f"the signature of release {release.version} is wrong: it was changed; publish again"
             )
@@ -133,7 +133,7 @@ def parse(data: bytes) -> Release:
                 f"the release has layout {layout}, this version reads {LAYOUT}; upgrade this node, or publish again",
             )
         return _releases.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RefusedError("malformed", f"what stands there is no release ({error}); publish again") from error
 
 

@@ -6,6 +6,7 @@ work: STEPS are a millisecond or two of any text. What is left undone then is es
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
 from _fastpath.tokens import ENCODINGS, Encoding, get
@@ -42,9 +43,13 @@ class KernelCounter:
 
 
 def _estimate(text: str, encoding: Encoding) -> int:
-    """The tokens of samples at even distances, in proportion; rounded up."""
+    """The tokens of samples, one somewhere in each of as many stretches, in proportion; rounded up.
+
+    Where a sample lies is drawn anew each time, so that no text can be made which is dense but where it is looked at.
+    """
     if len(text) <= SAMPLES * SAMPLE_CHARS:
         return encoding.count(text)
-    step = (len(text) - SAMPLE_CHARS) // (SAMPLES - 1)
-    found = sum(encoding.count(text[at : at + SAMPLE_CHARS]) for at in range(0, SAMPLES * step, step))
+    stretch = len(text) // SAMPLES
+    starts = [at * stretch + secrets.randbelow(stretch - SAMPLE_CHARS + 1) for at in range(SAMPLES)]
+    found = sum(encoding.count(text[at : at + SAMPLE_CHARS]) for at in starts)
     return -(-found * len(text) // (SAMPLES * SAMPLE_CHARS))

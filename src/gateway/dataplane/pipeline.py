@@ -224,7 +224,7 @@ class Pipeline:
 
     def refuse(self, ctx: Context, error: GatewayError) -> None:
         """Answers with an error, and accounts."""
-        self._accountant.release(ctx)
+        self._accountant.settle(ctx) if ctx.usage is not None else self._accountant.release(ctx)
         ctx.status, ctx.code, ctx.error = error.status, error.fault.code, error.message
         ctx.exchange.respond(error.status, _error_fields(ctx, error), _error_body(error))
         self.finish(ctx)

@@ -104,7 +104,10 @@ async def listen(
 ) -> asyncio.Server:
     """Accepts on a copy of `listener`, which stays the caller's."""
     protocol = cast("Callable[[], asyncio.Protocol]", edge)  # a protocol by its methods, not by its base
-    return await loop.create_server(protocol, sock=listener.dup(), backlog=BACKLOG, ssl=tls)
+    handshake_s = edge.head_ms / 1_000 if tls is not None else None
+    return await loop.create_server(
+        protocol, sock=listener.dup(), backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
+    )
 
 
 async def connect(

@@ -155,7 +155,7 @@ class Accountant:
 
     def _record(self, ctx: Context, usage: Usage, duration_us: int, overhead_us: int, first_token_us: int) -> bytes:
         """The `UsageRecord` of the request as a JSON line; what is as by default is left out."""
-        out = self._out
+        out = self._out.begin()
         out.raw(b'{"id":"').text(ctx.id).raw(b'","at_ms":').number(unix_ms() - duration_us // 1_000)
         out.raw(ctx.key.record if ctx.key is not None else _NO_KEY).raw(ctx.compiled.record)
         out.raw(ctx.metrics.record if ctx.metrics is not None else _route_part(ctx))

@@ -86,7 +86,7 @@ def response_fields(ctx: Context, content_type: bytes) -> bytes:
 
 def _write_fields(ctx: Context, content_type: bytes) -> Writer:
     assert ctx.target is not None
-    out = _out
+    out = _out.begin()
     out.raw(b"content-type: ").raw(content_type).raw(b"\r\nx-request-id: ").text(ctx.id).raw(b"\r\n")
     out.raw(ctx.target.fields).raw(b"x-throughway-attempts: ").number(ctx.attempts)
     out.raw(b"\r\nx-throughway-cache: bypass\r\n").raw(ctx.compiled.fields).raw(ctx.limit_fields)
@@ -370,6 +370,8 @@ class Relay:
             fault, message, status=status, param=param, retry_after_ms=retry_after_ms, provider_code=code
         )
         began = ctx.exchange.started
+        if fault is DEADLINE_EXCEEDED and ctx.connection is not None and ctx.usage is None:
+            ctx.usage = Usage(ctx.prompt_tokens, 0, estimated=True)  # it was sent, and the provider will charge for it
         self._read_scanner()
         self._mode = _ENDED
         if drop:

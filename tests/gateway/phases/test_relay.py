@@ -455,3 +455,16 @@ def test_an_address_that_must_not_be_connected_to_is_told_with_the_setting_that_
     assert exchange.status == 502
     for part in ("provider_unreachable", "'one'", "'one.example'", "127.0.0.1", "providers.one.allow_addresses"):
         assert part in exchange.sent.decode()
+
+
+def test_a_call_that_its_own_callers_deadline_ended_is_billed_for_its_prompt(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Key("k1", "app", "", limits=Limits(requests_per_minute=2)))
+    body = b'{"model":"m","messages":[{"role":"user","content":"four words of prompt"}]}'
+    for _ in range(2):
+        got = rig.ask(body, headers={b"x-throughway-timeout-ms": b"10"})
+        rig.sink().on_error("total", "the answer was not complete in time")
+        assert got.status == 504
+    assert rig.ask(body).status == 429, "what was sent is not given back"
+    first = rig.keeper.records[0]
+    assert (first.code, first.input_tokens, first.output_tokens, first.estimated) == ("deadline_exceeded", 11, 0, True)
+    assert first.cost_nano_usd == 11 * 150

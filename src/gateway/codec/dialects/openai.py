@@ -37,6 +37,8 @@ from gateway.base.errors import (
 )
 
 MAX_DEPTH = 100
+MAX_PROMPTS = 2_048
+"""Of a completion, and inputs of an embedding: OpenAI's bound."""
 TOKENS_A_NAME = 1
 TOKENS_OF_LOW_IMAGE = 85
 TOKENS_OF_IMAGE = 765
@@ -120,6 +122,11 @@ def _scan_fault(error: ScanError) -> GatewayError:
         return GatewayError(DUPLICATE_KEY, f"The key {error.key!r} stands twice in the body ({at}).", param=error.key)
     if error.kind == "depth":
         return GatewayError(JSON_TOO_DEEP, f"The body nests deeper than {MAX_DEPTH} levels ({at}).")
+    if error.kind == "disguised":
+        message = f"The key {error.key!r} is another spelling of {(error.key or '').lower()!r} ({at}); some readers take one for the other."
+        return GatewayError(INVALID_VALUE, message, param=error.key)
+    if error.kind == "too_many":
+        return GatewayError(INVALID_VALUE, f"The body holds too many keys, objects or lists ({at}).")
     if error.kind == "utf8":
         return GatewayError(INVALID_JSON, f"The body is not valid UTF-8 ({at}).")
     if error.kind == "not_object":
@@ -234,7 +241,10 @@ def _read_prompt(reading: Reading, prompt: _Prompt) -> int:
     reading.fixed_tokens += sum(map(len, lists))
     numbers = len(prompt) - len(strings) - len(lists)
     reading.fixed_tokens += numbers
-    return max(1, len(strings) + len(lists))
+    prompts = max(1, len(strings) + len(lists))
+    if prompts > MAX_PROMPTS:
+        raise GatewayError(INVALID_VALUE, f"A request holds at most {MAX_PROMPTS:,} prompts.", param="prompt")
+    return prompts
 
 
 def read_completion(body: bytes) -> Reading:
@@ -337,13 +347,16 @@ def _usage(found: _Usage) -> Usage:
     prompt = found.prompt_tokens_details or _NO_PROMPT_DETAILS
     completion = found.completion_tokens_details or _NO_COMPLETION_DETAILS
     whole, made = found.prompt_tokens or 0, found.completion_tokens or 0
-    return Usage(  # parts are never more than their whole, or they would earn money
+    # Parts are together never more than their whole, or they would earn money.
+    read = min(prompt.cached_tokens or 0, whole)
+    written = min(prompt.cache_creation_tokens or 0, whole - read)
+    return Usage(
         whole,
         made,
-        min(prompt.cached_tokens or 0, whole),
-        min(prompt.cache_creation_tokens or 0, whole),
+        read,
+        written,
         min(completion.reasoning_tokens or 0, made),
-        min(prompt.audio_tokens or 0, whole),
+        min(prompt.audio_tokens or 0, whole - read - written),
         min(completion.audio_tokens or 0, made),
     )
 
