@@ -63,7 +63,7 @@ STEP_KIB = 2_048.0
 """What a shorter run may grow by, between the medians of its first and its last third.
 
 Memory comes and goes in arenas of a MiB, so that two of them are noise, and a slope of 1 MiB/h, which is 0.1 MiB here, could
-not be seen. At 80 requests a second a growth of 2 MiB in the 400 s between the middles of the thirds of ten minutes is 65
+not be seen. At 70 requests a second a growth of 2 MiB in the 400 s between the middles of the thirds of ten minutes is 75
 bytes a request: the smallest object that is left behind by each of them is seen.
 """
 

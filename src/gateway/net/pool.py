@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import cast
 
 from _fastpath.upstream import UpstreamConnection
@@ -231,13 +232,13 @@ class UpstreamPool:
         task.add_done_callback(self._tasks.discard)
         return True
 
+    def _make(self, made: list[UpstreamConnection]) -> UpstreamConnection:
+        made.append(UpstreamConnection(self.wheel, self))
+        return made[-1]
+
     async def _open_connection(self) -> None:
         made: list[UpstreamConnection] = []
-
-        def protocol() -> UpstreamConnection:
-            made.append(UpstreamConnection(self.wheel, self))
-            return made[-1]
-
+        protocol = partial(self._make, made)  # a function in here would hold itself, and what was made, in a cycle
         failure: tuple[str, str] | None = None
         try:
             await self._dial(cast("Callable[[], asyncio.BaseProtocol]", protocol))  # by its methods, not by its base

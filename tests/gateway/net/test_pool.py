@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
@@ -320,6 +321,30 @@ def test_a_lost_connection_makes_room_for_who_waits() -> None:
         assert waiter.connection is not None
 
     run(main, most=2)
+
+
+def test_a_lost_connection_is_freed_without_the_collector() -> None:
+    """Each would wait for a collection with its buffers and its decoder, and those come after tens of thousands of objects."""
+
+    def alive() -> int:
+        return sum(isinstance(o, UpstreamConnection) for o in gc.get_objects())
+
+    async def main(pool: UpstreamPool, network: Network) -> None:
+        gc.collect()
+        before = alive()
+        gc.disable()
+        try:
+            for _ in range(5):
+                (connection,) = await opened(pool, network, 1)
+                network.lose(connection)
+                del connection
+                network.transports.clear()
+                await settle()
+            assert alive() - before <= 1  # what the fake loop has called last
+        finally:
+            gc.enable()
+
+    run(main)
 
 
 def test_a_connection_that_is_closed_as_it_opens_fails_one() -> None:
