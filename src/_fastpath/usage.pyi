@@ -53,8 +53,8 @@ class Rates:
         request_nano_usd: int = 0,
     ) -> None: ...
     def cost(self, usage: Usage) -> int:
-        """Of a call, in nano-USD, rounded up; from 0 to MOST_NANO_USD. Parts with a price of their own (cached, cache-written, audio) are taken out of
-        the totals before those are priced."""
+        """Of a call, in nano-USD, rounded up; from 0 to MOST_NANO_USD. Parts with a price of their own (cached, cache-written,
+        audio) are taken out of the totals before those are priced."""
 
     def most(self, input: int, output: int) -> int:
         """Of so many tokens, none of which is cheaper for being cached."""
