@@ -241,7 +241,9 @@ def start(
 def _prepare(options: Options, on_warning: Callable[[str], None]) -> Prepared:
     loaded = load_node(options.config)
     node = loaded.node
-    workers = worker_count(options.workers or loaded.workers) if options.data_plane else 0
+    workers = (
+        worker_count(options.workers if options.workers is not None else loaded.workers) if options.data_plane else 0
+    )
     args = ProcessArgs(
         config=options.config.resolve(),
         node=node,

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, validators
 
 from gateway import __version__
 from gateway.cli_config import CommandError
@@ -59,7 +59,11 @@ keys.group = (_KEYS,)
 Config = Annotated[Path, Parameter(name=["--config", "-c"], help="The configuration file.")]
 Workers = Annotated[
     int | None,
-    Parameter(name=["--workers", "-w"], help="Worker processes; one for each core that may be used if not given."),
+    Parameter(
+        name=["--workers", "-w"],
+        help="Worker processes; one for each core that may be used if not given.",
+        validator=validators.Number(gte=1, lte=1024),
+    ),
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
@@ -439,13 +443,20 @@ def list_keys(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
 @keys.command(name="revoke")
 def revoke_key(key: Annotated[str, Parameter(help="Its id or its name.")], *, config: Config = DEFAULT_CONFIG) -> int:
     """Revoke a key. A running node refuses it within a second."""
-    from gateway.control.config import load  # noqa: PLC0415
+    from gateway.base.errors import ConfigurationError  # noqa: PLC0415
+    from gateway.base.node import Node  # noqa: PLC0415
+    from gateway.control.config import load, state_dir_of  # noqa: PLC0415
     from gateway.control.keys import KeyStore  # noqa: PLC0415
 
     with _explained():
-        loaded = load(config)
-        revoked = KeyStore(loaded.node.keys_file).revoke(key)
-    print(f"key {revoked.key.name!r} ({revoked.key.id}) is revoked; {_takes_effect(loaded)}")
+        revoked = KeyStore(Node(state_dir=state_dir_of(config)).keys_file).revoke(key)
+    try:
+        effect = _takes_effect(load(config))
+    except ConfigurationError:
+        effect = (
+            f"a running node takes it once the mistakes of {config} are mended: `throughway check {config}` names them"
+        )
+    print(f"key {revoked.key.name!r} ({revoked.key.id}) is revoked; {effect}")
     return 0
 
 

@@ -29,7 +29,7 @@ import msgspec
 from gateway.base.node import Address
 from gateway.control.config import Loaded, load
 from gateway.control.keys import KeyStore, key_hmac
-from gateway.supervisor import ChildEnv, worker_count
+from gateway.supervisor import ChildEnv, StateLock, worker_count
 
 MODEL_NAME: Final = "smollm2-135m"
 """The name that applications use."""
@@ -186,9 +186,14 @@ def prepare(state_dir: Path, *, port: int = 8080, environ: Mapping[str, str] = o
         environ: OPENAI_API_KEY in it adds the provider `openai`.
 
     Raises:
-        DemoError: there is no model to show.
+        DemoError: there is no model to show, or a demo runs in that directory.
         ConfigurationError, KeyStoreError: the state directory holds something else than a demo's.
     """
+    holder = StateLock.holder(state_dir / "state")
+    if holder is not None:  # it would take up what is written here
+        raise DemoError(
+            f"a demo runs already in {state_dir}, by pid {holder}: stop it first, or name another --state-dir"
+        )
     notes: list[str] = []
     model_port = _model_port(notes)
     with_openai = bool(environ.get("OPENAI_API_KEY"))

@@ -221,3 +221,23 @@ def test_a_key_that_cannot_be_made_is_refused_with_the_reason(
     assert got == code
     assert says in err
     assert out == ""
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "1025"])
+def test_a_number_of_workers_out_of_bounds_is_not_understood(workers: str, tmp_path: Path) -> None:
+    code, _, said = throughway("serve", "--workers", workers, "--config", tmp_path / "gateway.yaml")
+    assert (code, "--workers" in said, "Traceback" in said) == (64, True, False), said
+
+
+def test_a_key_is_revoked_in_spite_of_a_broken_file(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    whole = "state_dir: ./kept\nmodels: {}\n"
+    file.write_text(whole)
+    code, _, said = throughway("keys", "create", "app", "--config", file)
+    assert code == 0, said
+    file.write_text("state_dir: ./kept\nmodels: {a: [\n")
+    code, told, said = throughway("keys", "revoke", "app", "--config", file)
+    assert code == 0, said
+    assert "is revoked" in told and "throughway check" in told
+    file.write_text(whole)
+    assert "revoked" in throughway("keys", "list", "--config", file)[1]

