@@ -23,7 +23,7 @@ Target = Callable[[bytes, int], bool]
 Parse = Callable[[bytes], tuple[Head, int] | None]
 
 KEYS = (b"model", b"stream", b"messages", b"stream_options", "ключ".encode())
-SCAN_FAULTS = {"syntax", "utf8", "depth", "duplicate", "not_object", "too_many"}
+SCAN_FAULTS = {"syntax", "utf8", "depth", "duplicate", "not_object", "too_many", "disguised"}
 
 
 def _head(parse: Parse, data: bytes) -> tuple[object, ...]:
