@@ -2,7 +2,6 @@
 
 Environment switches, each off unless set to 1:
     THROUGHWAY_DEBUG      -O0 -g3, assertions kept
-    THROUGHWAY_SANITIZE   AddressSanitizer and UndefinedBehaviorSanitizer
     THROUGHWAY_ANNOTATE   writes Cython's annotated HTML beside each kernel
     THROUGHWAY_COVERAGE   line tracing for coverage measurements
     THROUGHWAY_KERNELS    comma-separated names: build only these kernels
@@ -28,17 +27,12 @@ def switched_on(name: str) -> bool:
 
 
 DEBUG = switched_on("THROUGHWAY_DEBUG")
-SANITIZE = switched_on("THROUGHWAY_SANITIZE")
 COVERAGE = switched_on("THROUGHWAY_COVERAGE")
 
 compile_args = ["-Wall", "-Wno-unused-function", "-Wno-unreachable-code"]
 compile_args += ["-O0", "-g3"] if DEBUG else ["-O3", "-g0"]
-link_args: list[str] = []
 if sys.platform == "linux":
     compile_args += ["-fno-plt"]
-if SANITIZE:
-    compile_args += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
-    link_args += ["-fsanitize=address,undefined"]
 
 
 class BuildVocabularies(Command):
@@ -94,7 +88,6 @@ def extensions(paths: Iterable[Path], directives: dict[str, object]) -> list[Ext
             ".".join(path.relative_to(SRC).with_suffix("").parts),
             [str(path.relative_to(ROOT))],
             extra_compile_args=compile_args,
-            extra_link_args=link_args,
             define_macros=[("CYTHON_TRACE", "1")] if COVERAGE else [],
         )
         for path in sorted(paths)

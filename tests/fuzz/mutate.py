@@ -31,6 +31,11 @@ FIELDS = [
     b'"prompt_tokens":', b'"completion_tokens":7', b'"prompt_tokens_details":{"cached_tokens":1}', b'"audio_tokens":2', b"1.0", b"1e3", b"-0",
     b"01", b"99999999999", b"\\u00e4", b"\\n",
 ]  # fmt: skip
+PROXY = [
+    b"PROXY ", b"TCP4", b"TCP6", b"UNKNOWN", b" ", b"\r\n", b"\r", b"\n", b"192.0.2.1", b"255.255.255.255", b"2001:db8::1", b"::", b"::ffff:1.2.3.4",
+    b"0", b"65535", b"65536", b"00", b"\x00", b"\xff", b"\r\n\r\n\x00\r\nQUIT\n", b"\x20\x00", b"\x21\x11", b"\x21\x21", b"\x21\x31", b"\x00\x0c",
+    b"\x00\x24", b"\x00\xd8", b"\x0f\xf0", b"\x03\x00\x04", b"\x01\x00\x02h2", b"\x04\x00\x01", b"A" * 90,
+]  # fmt: skip
 WORDS = {
     "request": HTTP,
     "response": HTTP,
@@ -39,6 +44,7 @@ WORDS = {
     "json": TEXT,
     "chat": FIELDS,
     "answer": FIELDS,
+    "proxy": PROXY,
 }
 
 

@@ -16,7 +16,9 @@ from _fastpath.chat import Reading, read_answer, read_request
 from _fastpath.http1 import ChunkedDecoder, Head, ProtocolError, parse_request, parse_response
 from _fastpath.jsonscan import ScanError, last_usage, scan
 from _fastpath.sse import ChatScanner
+from gateway.base.addresses import packed
 from gateway.base.errors import GatewayError
+from gateway.codec import proxy_protocol
 from gateway.codec.dialects import openai
 
 Target = Callable[[bytes, int], bool]
@@ -163,6 +165,28 @@ def answer(data: bytes, _: int) -> bool:
     return quick[0] is not None
 
 
+def _proxied(data: bytes) -> tuple[int, str | None] | str | None:
+    try:
+        return proxy_protocol.read(data)
+    except proxy_protocol.ProxyProtocolError as error:
+        return str(error)
+
+
+def proxy(data: bytes, cut: int) -> bool:
+    """More bytes never change a verdict, and one that needs more bytes is given before the longest header has come."""
+    whole, part = _proxied(data), _proxied(data[:cut])
+    assert part is None or part == whole or (isinstance(whole, str) and isinstance(part, str)), (part, whole)
+    if whole is None:
+        assert len(data) < proxy_protocol.MAX_V2_BYTES
+    if whole is None or isinstance(whole, str):
+        return False
+    size, client = whole
+    assert 0 < size <= min(len(data), proxy_protocol.MAX_V2_BYTES)
+    assert _proxied(data[:size]) == whole and _proxied(data[: size - 1]) is None
+    assert client is None or packed(client)
+    return True
+
+
 TARGETS: dict[str, Target] = {
     "request": request,
     "response": response,
@@ -171,4 +195,5 @@ TARGETS: dict[str, Target] = {
     "json": json,
     "chat": chat,
     "answer": answer,
+    "proxy": proxy,
 }
