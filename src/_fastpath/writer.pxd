@@ -11,6 +11,7 @@ cdef class Writer:
     cpdef Writer json(self, str piece)
     cpdef Writer number(self, int64_t value)
     cpdef Writer usd(self, int64_t nano_usd)
+    cpdef Writer utc(self, int64_t unix_ms)
     cpdef Writer begin(self)
     cpdef bytes take(self)
 

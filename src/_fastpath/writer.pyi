@@ -24,6 +24,9 @@ class Writer:
     def usd(self, nano_usd: int) -> Writer:
         """nano-USD as decimal dollars, exactly: 1500000 is "0.0015". ValueError for a negative amount."""
 
+    def utc(self, unix_ms: int) -> Writer:
+        """Milliseconds since 1970 as ISO 8601 in UTC: "2026-03-01T12:00:00.123Z". ValueError outside the years 1970 to 9999."""
+
     def take(self) -> bytes:
         """All that was written; the buffer is empty then."""
 

@@ -18,6 +18,9 @@ cdef enum:
     NUMBER_BYTES = 20       # of the longest int64, with its sign
     NANO_DIGITS = 9
     ESCAPED_BYTES = 6       # of the longest escape
+    UTC_BYTES = 24          # 2026-03-01T12:00:00.123Z
+    DAY_MS = 86_400_000
+    LAST_DAY = 2_932_896    # 9999-12-31
 
 cdef const char* HEX_DIGITS = b"0123456789abcdef"
 cdef uint8_t SHORT_ESCAPE[128]    # the letter behind the backslash; 1 for \\u00XX; 0 for what stands as it is
@@ -65,6 +68,31 @@ cdef char* put_nano(char* at, int64_t nano) noexcept nogil:
         at -= 1
         nano //= 10
     return at + n + 1
+
+
+cdef char* put_padded(char* at, int value, int digits) noexcept nogil:
+    """So many digits of `value`, zeros before it; returns where they end."""
+    cdef int n
+    for n in range(digits - 1, -1, -1):
+        at[n] = <char>(c"0" + value % 10)
+        value //= 10
+    return at + digits
+
+
+cdef char* put_date(char* at, int64_t day) noexcept nogil:
+    """Year, month and day of a day since 1970. Years are counted from March, so that the leap day is the last of its year."""
+    cdef int64_t shifted = day + 719_468                   # since 0000-03-01
+    cdef int64_t era = shifted // 146_097                  # of 400 years
+    cdef int of_era = <int>(shifted % 146_097)
+    cdef int year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
+    cdef int of_year = of_era - (365 * year + year // 4 - year // 100)
+    cdef int month = (5 * of_year + 2) // 153              # 0 is March
+    cdef int of_month = of_year - (153 * month + 2) // 5
+    at = put_padded(at, <int>(era * 400) + year + (month >= 10), 4)
+    at[0] = c"-"
+    at = put_padded(at + 1, month + 3 if month < 10 else month - 9, 2)
+    at[0] = c"-"
+    return put_padded(at + 1, of_month + 1, 2)
 
 
 @cython.final
@@ -154,6 +182,25 @@ cdef class Writer:
             raise ValueError("an amount is not negative")
         at = put_digits(at, <uint64_t>(nano_usd // 1_000_000_000))
         self._size = put_nano(at, nano_usd % 1_000_000_000) - self._data
+        return self
+
+    cpdef Writer utc(self, int64_t unix_ms):
+        cdef int64_t day = unix_ms // DAY_MS
+        cdef int ms = <int>(unix_ms % DAY_MS)
+        cdef char* at = self.room(UTC_BYTES)
+        if unix_ms < 0 or day > LAST_DAY:
+            raise ValueError("a time outside the years 1970 to 9999")
+        at = put_date(at, day)
+        at[0] = c"T"
+        at = put_padded(at + 1, ms // 3_600_000, 2)
+        at[0] = c":"
+        at = put_padded(at + 1, ms // 60_000 % 60, 2)
+        at[0] = c":"
+        at = put_padded(at + 1, ms // 1_000 % 60, 2)
+        at[0] = c"."
+        at = put_padded(at + 1, ms % 1_000, 3)
+        at[0] = c"Z"
+        self._size += UTC_BYTES
         return self
 
     cpdef bytes take(self):

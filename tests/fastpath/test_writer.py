@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -66,6 +67,26 @@ def test_amounts_by_hand(nano_usd: int, shown: bytes) -> None:
 def test_a_negative_amount_is_refused() -> None:
     with pytest.raises(ValueError, match="not negative"):
         Writer().usd(-1)
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999)))
+def test_a_time_is_shown_as_datetime_shows_it(at: datetime) -> None:
+    unix_ms = (at - datetime(1970, 1, 1)) // timedelta(milliseconds=1)
+    assert Writer().utc(unix_ms).take().decode() == at.isoformat(timespec="milliseconds") + "Z"
+
+
+def test_every_day_of_four_centuries_has_its_date() -> None:
+    day = datetime(1999, 12, 31)
+    first = (day - datetime(1970, 1, 1)).days
+    for number in range(146_098):
+        shown = Writer().utc((first + number) * 86_400_000).take()
+        assert shown == b"%bT00:00:00.000Z" % (day + timedelta(number)).strftime("%Y-%m-%d").encode()
+
+
+@pytest.mark.parametrize("unix_ms", [-1, 253_402_300_800_000, -(2**63), 2**63 - 1])
+def test_a_time_that_has_no_four_digit_year_is_refused(unix_ms: int) -> None:
+    with pytest.raises(ValueError, match="1970 to 9999"):
+        Writer().utc(unix_ms)
 
 
 def test_what_was_not_taken_is_forgotten_at_a_beginning() -> None:

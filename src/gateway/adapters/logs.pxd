@@ -1,10 +1,10 @@
-from libc.stdint cimport int64_t
+from _fastpath.wheel cimport unix_ms
+from _fastpath.writer cimport Writer
 
 cdef class LogWriter:
     cdef str _level
     cdef int _threshold
     cdef bint _requests
     cdef object _lines, _writer, _put
-    cdef int64_t _prefix_ms
-    cdef bytes _prefix
+    cdef Writer _out
     cpdef request(self, bytes record, str error=*)

@@ -15,12 +15,13 @@ import os
 import select
 import stat
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
+from _fastpath.wheel import unix_ms
+from _fastpath.writer import Writer
 from gateway.adapters._background import BackgroundWriter
 from gateway.adapters._masking import mask_fields, mask_text
 
@@ -60,9 +61,7 @@ class LogWriter:
         self._writer: BackgroundWriter[bytes] = BackgroundWriter("log-writer", self._lines, max_queue_bytes)
         self._lines.source = self._writer
         self._put = self._writer.put
-        self._prefix_ms = -1
-        self._prefix = b""
-        """How the requests' lines of that millisecond begin."""
+        self._out = Writer()
 
     @property
     def level(self) -> str:
@@ -87,14 +86,11 @@ class LogWriter:
         """
         if not self._requests:
             return
-        at = time.time()
-        ms = int(at * 1000)
-        if ms != self._prefix_ms:
-            self._prefix_ms = ms
-            self._prefix = b'{"ts":"%b","level":"info","event":"request",' % _timestamp(at).encode()
         if error:
             record = b'%b,"error":%b}' % (record[:-1], _encoder.encode(mask_text(error)))
-        line = b"%b%b\n" % (self._prefix, record[1:])
+        out = self._out.begin()
+        out.raw(b'{"ts":"').utc(unix_ms()).raw(b'","level":"info","event":"request",').raw(record, 1).raw(b"\n")
+        line = out.take()
         self._put(line, len(line))
 
     def event(self, level: str, event: str, **fields: object) -> None:
@@ -109,7 +105,7 @@ class LogWriter:
             self._event(level, event, fields)
 
     def _event(self, level: str, event: str, fields: Mapping[str, object]) -> None:
-        line = _event_line(time.time(), level, event, fields)
+        line = event_line(level, event, fields)
         self._put(line, len(line))
 
     @property
@@ -129,18 +125,12 @@ class LogWriter:
 
 def event_line(level: str, event: str, fields: Mapping[str, object]) -> bytes:
     """One line as `LogWriter.event` writes it, for a process that writes its few lines itself."""
-    return _event_line(time.time(), level, event, fields)
-
-
-def _event_line(at: float, level: str, event: str, fields: Mapping[str, object]) -> bytes:
-    head: dict[str, object] = {"ts": _timestamp(at), "level": level, "event": mask_text(event)}
+    head: dict[str, object] = {
+        "ts": Writer().utc(unix_ms()).take().decode(),
+        "level": level,
+        "event": mask_text(event),
+    }
     return _encoder.encode(head | mask_fields(fields) | head) + b"\n"
-
-
-def _timestamp(at: float) -> str:
-    ms = int(at * 1000)
-    second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000))
-    return f"{second}.{ms % 1000:03d}Z"
 
 
 class _Lines:
@@ -212,7 +202,7 @@ class _Lines:
             return
         before = self.lost
         self._reported += dropped
-        self._send(_event_line(time.time(), "warning", "log_lines_dropped", {"count": dropped}), stopping)
+        self._send(event_line("warning", "log_lines_dropped", {"count": dropped}), stopping)
         if self.lost > before:  # nobody has read that either: keep the count for the next time
             self.lost = before
             self._reported -= dropped
