@@ -22,7 +22,7 @@ ENVIRONMENT = {
     "SEARCH_KEY": "search-key-of-a-test",
     "THROUGHWAY_ADMIN_TOKEN": "admin-token-of-a-test",
     "THROUGHWAY_REDIS_URL": "redis://:secret@redis:6379/0",
-    "THROUGHWAY_DATABASE_URL": "postgresql://throughway:secret@postgres:5432/throughway",
+    "THROUGHWAY_PEPPER": "pepper-of-a-test-0123456789abcdef",
 }
 
 
@@ -141,7 +141,7 @@ def test_compose_publishes_on_loopback_alone(services: dict[str, Any]) -> None:
 def test_compose_requires_every_secret(services: dict[str, Any]) -> None:
     for service in services.values():
         for name, value in service["environment"].items():
-            if re.search(r"TOKEN|PASSWORD|API_KEY|_URL|AUTH", name):
+            if re.search(r"TOKEN|PASSWORD|PEPPER|API_KEY|_URL|AUTH", name):
                 assert re.search(r"\$\{\w+:\?[^}]*\}", value), name
 
 
