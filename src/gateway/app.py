@@ -261,7 +261,7 @@ def _warn(options: Options, loaded: Loaded, on_warning: Callable[[str], None]) -
     for warning in loaded.warnings:
         on_warning(str(warning))
     if options.data_plane:
-        for line in check_file_limit(loaded.node.bounds.connections * (2 if loaded.node.http2 is not None else 1)):
+        for line in check_file_limit(loaded.node.bounds.connections, edges=1 + (loaded.node.http2 is not None)):
             on_warning(line)
 
 
@@ -331,7 +331,8 @@ def _run(
             )
         )
 
-    succession = Succession(_command(), __version__, prepared.state_dir, listeners, taken_over)
+    command = _command() if options.restarts else []
+    succession = Succession(command, __version__, prepared.state_dir, listeners, taken_over)
     supervisor = Supervisor(
         memory=memory,
         memory_file=prepared.memory_file,
@@ -340,7 +341,7 @@ def _run(
         log=supervisor_log(args),
         policy=Policy(drain_grace_ms=node.drain_grace_ms, lame_duck_ms=node.lame_duck_ms),
         on_ready=lambda: on_ready(prepared.loaded, args.workers),
-        succession=succession if options.restarts else None,
+        succession=succession,
         same_memory=not prepared.new_memory,
     )
     if options.data_plane:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter, validators
 
 from gateway import __version__
-from gateway.cli_config import CommandError
+from gateway.cli_config import HOW_TO_BEGIN, CommandError, plain_table
 from gateway.cli_config import config as config_commands
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _serve(config: Path, workers: int | None, log_level: str | None, *, data_pla
             parts.append(f"control plane on {node.admin.listen}")
         _say(f"throughway {__version__} serves: {'; '.join(parts)}; configuration {loaded.snapshot.version}")
 
-    with _explained():
+    with _explained(nothing="started"):
         code, failure = start(options, on_ready=on_ready, on_warning=lambda line: _say(f"warning: {line}"))
     if failure:
         _say(f"throughway: {failure}")
@@ -124,14 +124,17 @@ def demo(
     from gateway.supervisor import ChildSpec  # noqa: PLC0415
 
     console = Console(stderr=True, highlight=False)
-    with _explained():
+    with _explained(nothing="started"):
         plan = prepare(state_dir, port=port)
     for note in plan.notes:
         console.print(f"note: {note}")
     log_file = state_dir / "throughway.log"
     extra = []
     if plan.model_port is not None:
-        extra.append(ChildSpec("demo-model", serve_model, args={"port": plan.model_port}, essential=False))
+        # After the workers: a stream that is under way ends before its model does.
+        extra.append(
+            ChildSpec("demo-model", serve_model, args={"port": plan.model_port}, drain_order=1, essential=False)
+        )
 
     def on_ready(loaded: Loaded, _: int) -> None:
         if plan.model_port is not None:
@@ -150,9 +153,9 @@ def demo(
         if node.admin is not None:
             print(f"  control plane  http://{node.admin.listen}/  (its token is in {node.admin_token_file})")
         print(f"  log            {log_file}\n")
-        print(f"Try it in another terminal:\n\n{plan.try_it()}\n\nCtrl-C stops it.", flush=True)
+        print(f"Try it in another terminal:\n\n{plan.try_it()}\n\nCtrl-C stops it, a second one at once.", flush=True)
 
-    with _explained():
+    with _explained(nothing="started"):
         code, failure = start(
             Options(plan.config_path, log_file=log_file.resolve(), restarts=False),
             extra=extra,
@@ -215,7 +218,7 @@ def check(
     """Check a configuration: file, line, column and key of each mistake, all at once."""
     import msgspec  # noqa: PLC0415
 
-    from gateway.base.errors import ConfigurationError  # noqa: PLC0415
+    from gateway.base.errors import ConfigurationError, MissingConfigurationError  # noqa: PLC0415
     from gateway.control.config import effective, load  # noqa: PLC0415
 
     try:
@@ -223,6 +226,8 @@ def check(
     except ConfigurationError as error:
         if json:
             print(msgspec.json.encode({"valid": False, "problems": error.problems}).decode())
+        elif isinstance(error, MissingConfigurationError):
+            _fail(EXIT_CONFIG, f"{error}. {HOW_TO_BEGIN}")
         else:
             for problem in error.problems:
                 print(problem)
@@ -293,7 +298,6 @@ def _get(address: str, path: str) -> bytes:
 
 def _show_status(answer: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
     console = Console()
     config = answer["config"]
@@ -312,23 +316,25 @@ def _show_status(answer: dict[str, Any]) -> None:
         console.print(f"fault: {source['fault']}", style="red", markup=False, highlight=False, soft_wrap=True)
     for problem in config["problems"]:
         console.print(f"refused: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    columns = {
-        "worker": "worker",
-        "pid": "pid",
-        "state": "state",
-        "generation": "generation",
-        "in_flight": "in flight",
-        "connections": "connections",
-        "upstream_busy": "upstream busy",
-        "upstream_idle": "idle",
-        "loop_lag_us": "loop lag us",
-    }
-    for title in columns.values():
-        table.add_column(title, justify="left" if title == "state" else "right")
+    figures = {name: title for name, title in _WORKER_COLUMNS.items() if name != "state"}
+    table = plain_table(*_WORKER_COLUMNS.values(), right=figures.values())
     for worker in answer["workers"]:
-        table.add_row(*(str(worker[name]) for name in columns))
+        table.add_row(*(str(worker[name]) for name in _WORKER_COLUMNS))
     console.print(table)
+
+
+_WORKER_COLUMNS = {
+    "worker": "worker",
+    "pid": "pid",
+    "state": "state",
+    "generation": "config",
+    "in_flight": "in\nflight",
+    "connections": "clients",
+    "upstream_busy": "upstream\nbusy",
+    "upstream_idle": "upstream\nidle",
+    "loop_lag_us": "loop lag\nus",
+}
+"""What `status` shows of each worker, and the titles: together they fit 80 columns."""
 
 
 @app.command(group=_CHECKS)
@@ -362,7 +368,7 @@ def create_key(
     from gateway.control.config import load  # noqa: PLC0415
     from gateway.control.keys import KeyStore  # noqa: PLC0415
 
-    with _explained():
+    with _explained(nothing="made"):
         loaded = load(config, create=True)
         assert loaded.pepper is not None
         taken = {k.name for k in loaded.snapshot.keys}
@@ -413,7 +419,6 @@ def list_keys(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
     """List the keys of the state directory and those of the configuration file."""
     import msgspec  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
     from gateway.control.config import load  # noqa: PLC0415
     from gateway.control.keys import KeyStore  # noqa: PLC0415
@@ -431,9 +436,7 @@ def list_keys(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
         ]
         print(msgspec.json.encode(shown).decode())
         return 0
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "id", "team", "models", "state", "source"):
-        table.add_column(title)
+    table = plain_table("name", "id", "team", "models", "state", "source")
     for key, state, source in rows:
         table.add_row(key.name, key.id, key.team or "", " ".join(key.models), state, source)
     Console().print(table)
@@ -490,19 +493,25 @@ def _fail(code: int, line: str) -> NoReturn:
 
 
 @contextmanager
-def _explained(nothing: str = "started") -> Iterator[None]:
-    """Errors of operation end the command with one line each and their exit code."""
-    from gateway.base.errors import ConfigurationError  # noqa: PLC0415
+def _explained(nothing: str = "") -> Iterator[None]:
+    """Errors of operation end the command with one line each and their exit code.
+
+    Args:
+        nothing: what was not done then, such as "started"; of a command that changes nothing anyway: "".
+    """
+    from gateway.base.errors import ConfigurationError, MissingConfigurationError  # noqa: PLC0415
     from gateway.control.keys import KeyStoreError  # noqa: PLC0415
     from gateway.demo import DemoError  # noqa: PLC0415
     from gateway.supervisor import StartError  # noqa: PLC0415
 
     try:
         yield
+    except MissingConfigurationError as error:
+        _fail(EXIT_CONFIG, f"{error}. {HOW_TO_BEGIN}")
     except ConfigurationError as error:
         for problem in error.problems:
             _say(str(problem))
-        _fail(EXIT_CONFIG, f"the configuration has mistakes; nothing was {nothing}")
+        _fail(EXIT_CONFIG, f"the configuration has mistakes{nothing and f'; nothing was {nothing}'}")
     except KeyStoreError as error:
         _fail(EXIT_CONFIG, str(error))
     except (StartError, DemoError) as error:

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Group, Parameter
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from gateway.adapters.release import Release
     from gateway.base.snapshot import Snapshot
     from gateway.control.config.changes import Change
@@ -39,8 +41,18 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="For machine
 Note = Annotated[str, Parameter(help="A line for the history.")]
 
 
+HOW_TO_BEGIN = """\
+Name yours, see it all work without one by `throughway demo`, or begin with these lines:
+
+    providers:
+      openai: {kind: openai, base_url: https://api.openai.com/v1, api_key: env:OPENAI_API_KEY}
+    models:
+      gpt-4o-mini: {targets: [{provider: openai}]}"""
+"""For whoever has no configuration file yet."""
+
+
 class CommandError(Exception):
-    """Ends the command with one line and an exit code."""
+    """Ends the command with one line, or a few that help, and an exit code."""
 
     def __init__(self, code: int, line: str) -> None:
         super().__init__(line)
@@ -93,16 +105,13 @@ def history(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
     """List what was published, the newest first: at most 100 releases are kept."""
     import msgspec  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
     with _opened(config) as fleet:
         releases = fleet.store.history()
     if json:
         print(msgspec.json.encode([_fields_of(release) for release in releases]).decode())
         return 0
-    table = Table(box=None, pad_edge=False)
-    for title in ("", "version", "sequence", "published", "by", "note"):
-        table.add_column(title)
+    table = plain_table("", "version", "sequence", "published", "by", "note")
     for index, release in enumerate(releases):
         at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(release.at_ms / 1_000))
         table.add_row("" if index else "*", release.version, str(release.sequence), at, release.by, release.note)
@@ -239,6 +248,20 @@ def _print_changes(found: list[Change], about: dict[str, Any], *, json: bool) ->
             print(line)
 
 
+def plain_table(*titles: str, right: Collection[str] = ()) -> Table:
+    """Without rules. What is wider than the terminal goes on in the next line: nothing is ever cut off.
+
+    Args:
+        right: the titles of columns whose figures stand below each other.
+    """
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold", justify="right" if title in right else "left")
+    return table
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -249,7 +272,7 @@ def _opened(file: Path, *, signs: bool = False) -> Iterator[Fleet]:
     from gateway.adapters.redis_client import RedisDownError  # noqa: PLC0415
     from gateway.adapters.redis_store import ConflictError, UnknownVersionError  # noqa: PLC0415
     from gateway.adapters.release import RefusedError  # noqa: PLC0415
-    from gateway.base.errors import ConfigurationError  # noqa: PLC0415
+    from gateway.base.errors import ConfigurationError, MissingConfigurationError  # noqa: PLC0415
     from gateway.fleet import URL_VARIABLE, NoFleetError, open_fleet  # noqa: PLC0415
 
     try:
@@ -260,6 +283,8 @@ def _opened(file: Path, *, signs: bool = False) -> Iterator[Fleet]:
             yield fleet
         finally:
             fleet.store.close()
+    except MissingConfigurationError as error:
+        raise CommandError(EXIT_CONFIG, f"{error}. {HOW_TO_BEGIN}") from error
     except ConfigurationError as error:
         for problem in error.problems:
             _say(str(problem))

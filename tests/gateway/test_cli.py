@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from gateway import __version__
+from gateway import __version__, cli
 from gateway.base.node import Node
+from gateway.control.config import load
 
 CONFIG = """\
 listen: 127.0.0.1:0
@@ -34,14 +36,14 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def throughway(*words: str | Path) -> tuple[int, str, str]:
+def throughway(*words: str | Path, columns: int = 100) -> tuple[int, str, str]:
     """Runs a command: (exit code, standard output, standard error)."""
     done = subprocess.run(
         [sys.executable, "-m", "gateway.cli", *map(str, words)],
         capture_output=True,
         text=True,
         timeout=50,
-        env={**os.environ, "ADMIN_TOKEN": CANARY, "COLUMNS": "100"},
+        env={**os.environ, "ADMIN_TOKEN": CANARY, "COLUMNS": str(columns)},
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
@@ -130,10 +132,71 @@ def test_serve_says_which_address_is_taken(config: Path) -> None:
     assert f"127.0.0.1:{port}" in err
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    code, _, err = throughway("serve", "--config", tmp_path / "none.yaml")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["serve", "--config"],
+        ["status", "--config"],
+        ["restart", "--config"],
+        ["keys", "create", "app", "--config"],
+        ["check"],
+        ["config", "push"],
+    ],
+)
+def test_a_missing_file_is_named_and_how_to_begin_is_told(tmp_path: Path, words: list[str]) -> None:
+    code, _, err = throughway(*words, tmp_path / "none.yaml")
     assert code == 78
-    assert "none.yaml" in err
+    assert err.startswith(f"throughway: {tmp_path}/none.yaml: there is no such file. ")
+    assert "mistake" not in err
+    beginning = tmp_path / "gateway.yaml"
+    beginning.write_text(textwrap.dedent(err.partition("\n\n")[2]))
+    assert load(beginning, {"OPENAI_API_KEY": "sk-test"}).snapshot.models[0].name == "gpt-4o-mini"
+
+
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        (["serve"], "; nothing was started"),
+        (["keys", "create", "app"], "; nothing was made"),
+        (["keys", "list"], ""),
+    ],
+)
+def test_what_was_not_done_is_said_of_commands_that_do_something(config: Path, words: list[str], ending: str) -> None:
+    config.write_text("listen: [1]\n")
+    code, _, err = throughway(*words, "--config", config)
+    assert (code, err.splitlines()[-1]) == (78, f"throughway: the configuration has mistakes{ending}")
+
+
+def test_status_fits_a_terminal_of_80_columns_and_cuts_no_figure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {"worker": 1023, "pid": 4_194_304, "generation": 123_456, "in_flight": 10_000, "connections": 16_384}
+    figures |= {"upstream_busy": 65_536, "upstream_idle": 65_535, "loop_lag_us": 12_345_678}
+    source = {"kind": "file", "where": "/etc/throughway/gateway.yaml", "sequence": None, "loaded_at_s": 0, "fault": ""}
+    answer = {
+        "version": __version__,
+        "readiness": "1 of 1 workers serving",
+        "config": {"version": "0123456789abcdef", "generation": 123_456, "problems": [], "source": source},
+        "workers": [{**figures, "state": "draining"}],
+    }
+    for columns in (80, 40):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        cli._show_status(answer)
+        shown = capsys.readouterr().out
+        assert "…" not in shown
+        if columns == 80:
+            assert max(map(len, shown.splitlines())) <= columns
+            assert [int(word) for word in shown.splitlines()[-1].split() if word.isdigit()] == list(figures.values())
+
+
+def test_a_list_of_keys_cuts_no_id(config: Path) -> None:
+    names = [f"a-key-with-a-rather-long-name-{number}" for number in range(3)]
+    for name in names:
+        assert throughway("keys", "create", name, "--model", "small", "--config", config)[0] == 0
+    _, out, _ = throughway("keys", "list", "--config", config, columns=40)
+    assert "…" not in out
+    _, out, _ = throughway("keys", "list", "--config", config, columns=100)
+    assert all(name in out for name in names)
 
 
 def test_status_of_a_node_that_does_not_run_says_so(config: Path) -> None:

@@ -33,6 +33,7 @@ class Demo:
     def __init__(self, printed: str, state_dir: Path) -> None:
         self.base_url = _found(r"on (http://\S+)", printed)
         self.key = _found(r"^  key +(\S+)$", printed)
+        self.state_dir = state_dir
         self._ledger = state_dir / "state" / "ledger.sqlite3"
 
     def record(self, request_id: str) -> dict[str, Any]:
@@ -63,14 +64,13 @@ def _found(pattern: str, text: str) -> str:
     return found[1]
 
 
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """Skips where the extra `local` is not installed."""
+@contextlib.contextmanager
+def running(state_dir: Path) -> Iterator[tuple[Demo, subprocess.Popen[bytes]]]:
+    """A demo that is ready, and its supervisor's process. Skips where the extra `local` is not installed."""
     try:
         find_model()
     except DemoError as error:
         pytest.skip(f"the extra `local` is missing: {error}")
-    state_dir = tmp_path_factory.mktemp("demo")
     environment = {
         name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_PROXY", "_proxy"))
     }
@@ -84,14 +84,29 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             start_new_session=True,
         )
     try:
-        yield Demo(_printed(process, state_dir / "stderr"), state_dir)
-        process.send_signal(signal.SIGTERM)
+        yield Demo(_printed(process, state_dir / "stderr"), state_dir), process
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, (state_dir / "stderr").read_text()
     finally:
         process.kill()
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The one for all tests."""
+    with running(tmp_path_factory.mktemp("demo")) as (demo, _):
+        yield demo
+
+
+@pytest.fixture
+def own_demo(tmp_path: Path) -> Iterator[tuple[Demo, subprocess.Popen[bytes]]]:
+    """One that a test may end, and its supervisor's process."""
+    with running(tmp_path) as made:
+        yield made
 
 
 def _printed(process: subprocess.Popen[bytes], errors: Path) -> str:

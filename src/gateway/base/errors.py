@@ -296,6 +296,10 @@ class ConfigurationError(Exception):
         self.problems = problems
 
 
+class MissingConfigurationError(ConfigurationError):
+    """There is no such file."""
+
+
 def catalogue_markdown() -> str:
     """`docs/errors.md`."""
     rows = [

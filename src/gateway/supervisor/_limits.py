@@ -32,33 +32,35 @@ def worker_count(requested: int | None = None, root: Path = Path("/")) -> int:
     return cpus if quota is None else min(cpus, quota)
 
 
-def check_file_limit(streams_per_worker: int) -> list[str]:
+def check_file_limit(connections: int, edges: int = 1) -> list[str]:
     """Raises the limit of open files as far as it may go, for this process and its children to come.
 
     Args:
-        streams_per_worker: how many callers' connections a worker may hold at once.
+        connections: how many callers' connections each edge of a worker may hold at once.
+        edges: of a worker.
 
     Returns:
         One line for each thing that an operator should mend; empty where the limit suffices.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted, problems = plan_file_limit(soft, hard, streams_per_worker)
+    wanted, problems = plan_file_limit(soft, hard, connections, edges)
     if wanted != soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return problems
 
 
-def plan_file_limit(soft: int, hard: int, streams: int) -> tuple[int, list[str]]:
+def plan_file_limit(soft: int, hard: int, connections: int, edges: int) -> tuple[int, list[str]]:
     """The soft limit to set, and what is wrong with it all the same."""
-    needed = FDS_PER_STREAM * streams + FDS_BESIDE
+    needed = FDS_PER_STREAM * edges * connections + FDS_BESIDE
     if hard == resource.RLIM_INFINITY:
         # "Unlimited" as a soft limit is refused by macOS, and makes programs that walk all descriptors walk for ever.
         return (soft if soft == resource.RLIM_INFINITY else max(soft, needed)), []
     if needed <= hard:
         return hard, []
-    fits = max(0, (hard - FDS_BESIDE) // FDS_PER_STREAM)
+    fits = max(0, (hard - FDS_BESIDE) // (FDS_PER_STREAM * edges))
+    where = "" if edges == 1 else f" on each of its {edges} edges"
     return hard, [
-        f"{streams} connections a worker need {needed} open files and the limit is {hard}: raise it "
+        f"{connections} connections a worker{where} need {needed} open files and the limit is {hard}: raise it "
         f"(`LimitNOFILE={needed}` in systemd, `--ulimit nofile={needed}` for containers, `ulimit -Hn {needed}` in a "
-        f"root shell) or allow at most {fits} connections a worker"
+        f"root shell) or allow fewer: `bounds: {{connections: {fits}}}`"
     ]

@@ -30,7 +30,7 @@ class Succession:
     """How a node's program is replaced by its next version.
 
     Args:
-        command: what starts that; the program's path first, absolute.
+        command: what starts that; the program's path first, absolute. Empty: this node cannot be restarted in place.
         version: of this program.
         state_dir: the node's.
         listeners: address and sockets of each role.

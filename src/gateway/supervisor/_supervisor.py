@@ -291,7 +291,7 @@ class Supervisor:
         before = _progress.read(self._run_dir)
         version = self._succession.version if self._succession is not None else ""
         progress = Progress(before.number + 1 if before else 1, version, began_at_s=time.time())
-        if self._succession is None or self._start_method != "fork":
+        if self._succession is None or not self._succession.command or self._start_method != "fork":
             self._restart_failed(progress, ["this node cannot be restarted in place: stop it and start it again"])
             return
         try:

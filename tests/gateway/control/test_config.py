@@ -115,7 +115,7 @@ def test_mistakes_come_in_the_order_of_the_file_and_hold_no_secret(case: Path) -
 def test_a_missing_file_a_directory_and_bytes_that_are_no_text_are_problems(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"listen: 8080 # caf\xe9\n")
     (tmp_path / "large.yaml").write_bytes(b"#" * (_yaml.MAX_BYTES + 1))
-    assert findings(tmp_path / "absent.yaml") == ["absent.yaml: cannot be read: no such file or directory"]
+    assert findings(tmp_path / "absent.yaml") == ["absent.yaml: there is no such file"]
     assert findings(tmp_path / "latin.yaml") == ["latin.yaml: is not UTF-8: byte 18 is wrong"]
     assert findings(tmp_path / "large.yaml") == ["large.yaml: is larger than 16,777,216 bytes"]
     assert "cannot be read: is a directory" in findings(tmp_path)[0]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from pathlib import Path
 
@@ -91,24 +92,38 @@ INFINITE = resource.RLIM_INFINITY
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "streams", "wanted", "fits"),
+    ("soft", "hard", "connections", "edges", "wanted", "fits"),
     [
-        (1024, 4096, 100, 4096, None),
-        (1024, 1024, 480, 1024, None),  # 2 x 480 + 64 is just enough
-        (1024, 1024, 481, 1024, 480),
-        (256, 4096, 16_384, 4096, 2016),
-        (16, 32, 1, 32, 0),
-        (1024, INFINITE, 16_384, 32_832, None),
-        (65_536, INFINITE, 16_384, 65_536, None),
-        (INFINITE, INFINITE, 16_384, INFINITE, None),
+        (1024, 4096, 100, 1, 4096, None),
+        (1024, 1024, 480, 1, 1024, None),  # 2 x 480 + 64 is just enough
+        (1024, 1024, 481, 1, 1024, 480),
+        (1024, 1024, 240, 2, 1024, None),
+        (1024, 1024, 241, 2, 1024, 240),
+        (256, 4096, 16_384, 1, 4096, 2016),
+        (256, 4096, 8_192, 2, 4096, 1008),
+        (16, 32, 1, 1, 32, 0),
+        (1024, INFINITE, 16_384, 1, 32_832, None),
+        (1024, INFINITE, 8_192, 2, 32_832, None),
+        (65_536, INFINITE, 16_384, 1, 65_536, None),
+        (INFINITE, INFINITE, 16_384, 1, INFINITE, None),
     ],
 )
-def test_the_file_limit_is_raised_and_judged(soft: int, hard: int, streams: int, wanted: int, fits: int | None) -> None:
-    limit, problems = plan_file_limit(soft, hard, streams)
+def test_the_file_limit_is_raised_and_judged(
+    soft: int, hard: int, connections: int, edges: int, wanted: int, fits: int | None
+) -> None:
+    limit, problems = plan_file_limit(soft, hard, connections, edges)
     assert limit == wanted
-    assert [f"at most {fits} connections a worker" in line and "\n" not in line for line in problems] == (
+    assert [f"`bounds: {{connections: {fits}}}`" in line and "\n" not in line for line in problems] == (
         [] if fits is None else [True]
     )
+
+
+@pytest.mark.parametrize("edges", [1, 2])
+def test_who_follows_the_advice_about_files_is_not_warned_again(edges: int) -> None:
+    _, (line,) = plan_file_limit(1_024, 4_096, 8_192, edges)
+    limit, fewer = (int(re.search(found, line)[1]) for found in (r"LimitNOFILE=(\d+)", r"connections: (\d+)"))  # type: ignore[index]
+    assert plan_file_limit(1_024, limit, 8_192, edges)[1] == []
+    assert plan_file_limit(1_024, 4_096, fewer, edges)[1] == []
 
 
 def test_the_soft_limit_is_raised_to_the_hard_one() -> None:

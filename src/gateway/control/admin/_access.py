@@ -1,9 +1,9 @@
 """Who may ask what. Every handler declares its access; what declares nothing needs the token.
 
 There is one token, sent as `Authorization: Bearer TOKEN` (RFC 6750) and nowhere else: no cookie exists that a foreign
-page could make a browser send. A wrong token is answered 401 without detail; after ATTEMPTS of them within WINDOW_S an
-address is refused with 429, with the right token too, until the window ends. Asking without a token is refused but not
-counted: nobody guesses that way, and a misled monitor must not lock out the people behind the same proxy.
+page could make a browser send. A wrong token is answered 401, and nothing is said of the right one; after ATTEMPTS of them
+within WINDOW_S an address is refused with 429, with the right token too, until the window ends. Asking without a token is
+refused but not counted: nobody guesses that way, and a misled monitor must not lock out the people behind the same proxy.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Gatekeeper:
             return
         if token is not None:
             self._count(peer)
-        raise AdminError(401, "the admin token is needed", {"www-authenticate": "Bearer"})
+        raise AdminError(401, _why_not(token), {"www-authenticate": "Bearer"})
 
     def _count(self, peer: str) -> None:
         self.failures += 1
@@ -134,6 +134,14 @@ def _bearer(values: list[str]) -> str | None:
         return None
     scheme, _, token = values[0].partition(" ")
     return token.strip() if len(values) == 1 and scheme.lower() == "bearer" else ""
+
+
+def _why_not(token: str | None) -> str:
+    if token is None:
+        return "the admin token is needed; send it as `Authorization: Bearer TOKEN`"
+    if not token:
+        return "the Authorization header is not one `Bearer TOKEN`"
+    return "the admin token is wrong; it is `admin.token` of the configuration, else in the file `admin-token` of the state directory"
 
 
 def _digest(token: str) -> bytes:

@@ -31,8 +31,8 @@ from gateway.control.admin._page import CONTENT_SECURITY_POLICY, PAGE
 DEFAULT_SPAN = timedelta(days=30)
 """Of the usage that is summed when `since` is not given."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
-TEXT = "text/plain; charset=utf-8"
-PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+TEXT, HTML, PROMETHEUS = "text/plain", "text/html", "text/plain; version=0.0.4"
+"""Litestar adds `; charset=utf-8` to each."""
 
 Instant = Annotated[
     str | None,
@@ -51,9 +51,7 @@ def _errors(*statuses: int) -> dict[int, ResponseSpec]:
 
 @get("/", **PUBLIC, include_in_schema=False)
 async def page() -> Response[bytes]:
-    return Response(
-        PAGE, media_type="text/html; charset=utf-8", headers={"content-security-policy": CONTENT_SECURITY_POLICY}
-    )
+    return Response(PAGE, media_type=HTML, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
 
 
 @get("/healthz", **PUBLIC, summary="Whether the process answers", media_type=TEXT)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.base import redis_url
-from gateway.base.errors import Problem
+from gateway.base.errors import MissingConfigurationError, Problem
 from gateway.base.node import Node
 from gateway.base.ports import SourceStatus
 from gateway.base.redis_url import RedisUrl
@@ -278,9 +278,11 @@ def _parsed(reading: Reading) -> _yaml.Node | None:
 
 
 def _text(reading: Reading) -> str:
-    """The file's content; "" where the reading knows why there is none."""
+    """The file's content; "" where the reading knows why there is none. Raises MissingConfigurationError."""
     try:
         return _not_wiped_out(reading.content(reading.file).decode("utf-8-sig"), reading)
+    except FileNotFoundError as error:
+        raise MissingConfigurationError([Problem(str(reading.file), 0, 0, "", "there is no such file")]) from error
     except OSError as error:
         reading.problems.append(Problem(str(reading.file), 0, 0, "", f"cannot be read: {why(error)}"))
     except UnicodeDecodeError as error:
