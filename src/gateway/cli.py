@@ -29,6 +29,7 @@ from gateway.cli_config import HOW_TO_BEGIN, CommandError, plain_table
 from gateway.cli_config import config as config_commands
 
 if TYPE_CHECKING:
+    from gateway.base.node import Node
     from gateway.control.config import Loaded
     from gateway.supervisor.progress import Progress, Step
 
@@ -396,7 +397,9 @@ def create_key(
         print(msgspec.json.encode({"id": stored.key.id, "name": name, "secret": secret}).decode())
     else:
         print(secret)
-        _say(f"key {name!r} ({stored.key.id}) is made; {_takes_effect(loaded)}. The secret is not kept.")
+        _say(
+            f"key {name!r} ({stored.key.id}) is made; {_takes_effect(loaded.node, in_fleet=loaded.node.redis is not None)}. The secret is not kept."
+        )
     return 0
 
 
@@ -448,24 +451,23 @@ def revoke_key(key: Annotated[str, Parameter(help="Its id or its name.")], *, co
     """Revoke a key. A running node refuses it within a second."""
     from gateway.base.errors import ConfigurationError  # noqa: PLC0415
     from gateway.base.node import Node  # noqa: PLC0415
-    from gateway.control.config import load, state_dir_of  # noqa: PLC0415
+    from gateway.control.config import fleet_settings, state_dir_of  # noqa: PLC0415
     from gateway.control.keys import KeyStore  # noqa: PLC0415
 
     with _explained():
-        revoked = KeyStore(Node(state_dir=state_dir_of(config)).keys_file).revoke(key)
+        node = Node(state_dir=state_dir_of(config))  # whatever else is wrong with the file
+        revoked = KeyStore(node.keys_file).revoke(key)
     try:
-        effect = _takes_effect(load(config))
+        in_fleet = fleet_settings(config, with_pepper=False).redis is not None
     except ConfigurationError:
-        effect = (
-            f"a running node takes it once the mistakes of {config} are mended: `throughway check {config}` names them"
-        )
-    print(f"key {revoked.key.name!r} ({revoked.key.id}) is revoked; {effect}")
+        in_fleet = True  # if it ever took a release
+    print(f"key {revoked.key.name!r} ({revoked.key.id}) is revoked; {_takes_effect(node, in_fleet=in_fleet)}")
     return 0
 
 
-def _takes_effect(loaded: Loaded) -> str:
+def _takes_effect(node: Node, *, in_fleet: bool) -> str:
     """When a change of the keys does, and what must be done for that."""
-    if loaded.node.redis is not None and loaded.node.last_good_file.exists():
+    if in_fleet and node.last_good_file.exists():
         return "the fleet takes it once `throughway config push` has published it"
     return "a running node takes it within a second"
 

@@ -207,7 +207,7 @@ def _read(file: Path) -> bytes | None:
 
 def source_of(config: Path, node: Node, pepper: bytes) -> SnapshotSource:
     """The source of a node's snapshots: its file, with Redis above it where it has one."""
-    file = FileSource(config, serving=True)
+    file = FileSource(config, serving=node)
     if node.redis is None:
         return file
     from gateway.adapters.redis_source import RedisSource  # noqa: PLC0415

@@ -54,6 +54,34 @@ def test_a_key_works_within_a_second_of_its_making_and_not_a_second_after_its_en
     assert created["secret"] not in "".join(p.read_text("latin-1") for p in node.state_dir.rglob("*") if p.is_file())
 
 
+def agent_of(node: Gateway) -> int:
+    return int([e["pid"] for e in node.log("child.started") if e["child"] == "agent"][-1])
+
+
+def test_a_key_ends_within_a_second_of_its_revocation_while_the_file_is_broken(node: Gateway, fine: str) -> None:
+    secrets = {}
+    for name in ("first", "second"):
+        secrets[name] = json.loads(node.command("keys", "create", name, "--json").stdout)["secret"]
+    wait_for("the keys work", lambda: all(status_of(node, fine, secret) == 200 for secret in secrets.values()), 5.0)
+    node.configure("models: {gpt-4o-mini: [\n")
+    wait_for("it is refused", lambda: node.status()["config"]["problems"], 5.0)
+    for name, secret in secrets.items():
+        done = node.command("keys", "revoke", name)
+        assert "a running node takes it within a second" in done.stdout, done
+        begun = time.monotonic()
+        wait_for("the key is refused", lambda secret=secret: status_of(node, fine, secret) == 401, 5.0)  # type: ignore[misc]
+        assert time.monotonic() - begun < 1.5
+        assert status_of(node, fine, secret_of("main")) == 200
+        assert node.status()["config"]["problems"], "what is wrong is still told"
+        if name == "first":  # the next agent finds a file that it cannot read, and knows what serves all the same
+            pid = agent_of(node)
+            os.kill(pid, signal.SIGKILL)
+            wait_for("another agent", lambda pid=pid: agent_of(node) != pid, 5.0)  # type: ignore[misc]
+    node.configure(node.settings)
+    wait_for("it is mended", lambda: not node.status()["config"]["problems"], 5.0)
+    assert [status_of(node, fine, secret) for secret in secrets.values()] == [401, 401]
+
+
 @pytest.mark.nightly
 def test_key_commands_explain_what_is_wrong(node: Gateway) -> None:
     for arguments, code in (

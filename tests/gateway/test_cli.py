@@ -301,6 +301,6 @@ def test_a_key_is_revoked_in_spite_of_a_broken_file(tmp_path: Path) -> None:
     file.write_text("state_dir: ./kept\nmodels: {a: [\n")
     code, told, said = throughway("keys", "revoke", "app", "--config", file)
     assert code == 0, said
-    assert "is revoked" in told and "throughway check" in told
+    assert "is revoked; a running node takes it within a second" in told
     file.write_text(whole)
     assert "revoked" in throughway("keys", "list", "--config", file)[1]

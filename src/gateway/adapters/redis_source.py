@@ -144,6 +144,12 @@ class RedisSource:
                 self._file_problems = [str(problem) for problem in error.problems]
         return taken.snapshot
 
+    def last_good(self) -> Snapshot | None:
+        """The file's, while there is no release: the keys of a release are its own."""
+        with self._lock:
+            taken = self._taken
+        return self._fallback.last_good() if taken is None else None
+
     def _require_resolved(self, snapshot: Snapshot) -> None:
         try:
             require_resolved(snapshot, self._resolve)

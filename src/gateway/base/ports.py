@@ -124,6 +124,9 @@ class SnapshotSource(Protocol):
             gateway.base.errors.ConfigurationError: with every fault that was found.
         """
 
+    def last_good(self) -> Snapshot | None:
+        """After `load` has failed: the last good one, its keys as they are now. None where there is none, or its keys cannot be known."""
+
     @property
     def log_level(self) -> str | None:
         """As the newest good configuration has it; None before the first `load`."""

@@ -218,14 +218,13 @@ class Agent:
         try:
             snapshot = await asyncio.to_thread(self._services.source.load)
         except ConfigurationError as error:
-            self._reload_failures.add(1)
-            self._problems = [str(p) for p in error.problems]
-            self._log.event("error", "config.refused", problems=self._problems[:20], problem_count=len(self._problems))
+            self._refuse([str(problem) for problem in error.problems])
+            last_good = await asyncio.to_thread(self._services.source.last_good)
+            if last_good is not None and last_good.version != self._version and not self._too_large(last_good):
+                await self._publish(last_good)
             return
-        if too_large := _too_large(snapshot, self._memory.limit_rows):
-            self._reload_failures.add(1)
-            self._problems = [too_large]
-            self._log.event("error", "config.refused", problems=self._problems, problem_count=1)
+        if too_large := self._too_large(snapshot):
+            self._refuse([too_large])
             return
         self._problems = []
         self._follow_log_level(self._services.source.log_level)
@@ -235,6 +234,17 @@ class Agent:
         if first and snapshot.version == self._version:
             return  # the node began with it
         # An equal version is announced all the same: a provider's credential may have changed behind its reference.
+        await self._publish(snapshot)
+
+    def _refuse(self, problems: list[str]) -> None:
+        self._reload_failures.add(1)
+        self._problems = problems
+        self._log.event("error", "config.refused", problems=problems[:20], problem_count=len(problems))
+
+    def _too_large(self, snapshot: Snapshot) -> str:
+        return _too_large(snapshot, self._memory.limit_rows)
+
+    async def _publish(self, snapshot: Snapshot) -> None:
         try:
             await asyncio.to_thread(write_snapshot, self._node.snapshot_file, snapshot)
         except OSError as error:

@@ -59,6 +59,9 @@ class File:
             raise ConfigurationError([Problem("gateway.yaml", 1, 1, "", self.problem)])
         return FILE
 
+    def last_good(self) -> Snapshot | None:
+        return FILE
+
     def changed(self) -> bool:
         return self.touched
 

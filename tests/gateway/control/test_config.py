@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gateway.base import snapshot as snapshots
 from gateway.base.errors import ConfigurationError, Problem
-from gateway.base.node import Address, Cors, Http2, Tls, TrustedProxies
+from gateway.base.node import Address, Cors, Http2, Node, Tls, TrustedProxies
 from gateway.base.snapshot import NANO_USD, Budget, Limits, Price
 from gateway.control.config import FileSource, SecretError, _yaml, describe, effective, load, resolve
 from gateway.control.config._compile import encoding_of
@@ -411,11 +411,44 @@ def test_a_broken_file_is_tried_once_and_the_last_good_one_stays(example: Path) 
     assert source.changed() and source.load() == good.snapshot if good else False
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_beside_a_broken_file_the_last_good_one_has_the_keys_as_they_are_now(example: Path, again: bool) -> None:
+    node = load(example, ENVIRON).node
+    store = KeyStore(node.keys_file)
+    for name in ("stays", "goes"):
+        store.create(name, pepper=PEPPER.encode())
+    source = FileSource(example, ENVIRON)
+    good = source.load()
+    if again:  # as in an agent that was started anew meanwhile
+        node.snapshot_file.write_bytes(snapshots.encode(good))
+        source = FileSource(example, ENVIRON, serving=node)
+    example.write_text("models: {a: [\n")
+    with pytest.raises(ConfigurationError):
+        source.load()
+    assert source.last_good() == good, "nothing has happened to the keys"
+    store.revoke("goes")
+    store.create("comes", pepper=PEPPER.encode())
+    store.create("of-no-team-here", pepper=PEPPER.encode(), team="unknown")
+    store.create("search-prod", pepper=PEPPER.encode())
+    assert source.changed()
+    with pytest.raises(ConfigurationError):
+        source.load()
+    found = source.last_good()
+    assert found is not None
+    assert [key.name for key in found.keys] == ["search-prod", "stays", "comes"]
+    assert found.keys[0] == good.keys[0], "the file's own"
+    assert (found.models, found.providers, found.teams) == (good.models, good.providers, good.teams)
+    node.keys_file.write_text("no store")
+    with pytest.raises(ConfigurationError):
+        source.load()
+    assert source.last_good() is None
+
+
 def test_an_empty_file_takes_nothing_away_while_another_serves(example: Path) -> None:
     source = FileSource(example, ENVIRON)
     good = source.load()
     example.write_text(" \n")
-    for each in (source, FileSource(example, ENVIRON, serving=True)):
+    for each in (source, FileSource(example, ENVIRON, serving=Node())):
         with pytest.raises(ConfigurationError, match="is empty, as while it is being written"):
             each.load()
     assert source.loaded is not None and source.loaded.snapshot == good

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gateway.base import redis_url
 from gateway.base.node import Admin, Bounds, Cors, Http2, Node, ServerTimeouts, Tls, TrustedProxies
 from gateway.base.snapshot import Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
@@ -126,6 +128,16 @@ def snapshot(values: Values, stored: tuple[StoredKey, ...], pepper: bytes) -> Sn
         teams=tuple(Team(name, *_governed(each)) for name, each in values.get("teams", {}).items()),
         keys=(*(_key(each, pepper) for each in values.get("keys", [])), *live),
     ).sealed()
+
+
+def with_stored(snapshot: Snapshot, stored: tuple[StoredKey, ...]) -> Snapshot:
+    """The same with the store's keys as they are now, but for those that it has no room for: a team that is not there, a name
+    that the file's own keys have."""
+    declared = tuple(key for key in snapshot.keys if key.id.startswith(KEY_ID_PREFIX))
+    names, teams = {key.name for key in declared}, {None, *(team.name for team in snapshot.teams)}
+    live = (entry.key for entry in stored if entry.live)
+    fitting = (key for key in live if key.team in teams and key.name not in names)
+    return msgspec.structs.replace(snapshot, keys=(*declared, *fitting)).sealed()
 
 
 def _provider(name: str, values: Values) -> Provider:

@@ -15,7 +15,7 @@ from gateway.base.errors import MissingConfigurationError, Problem
 from gateway.base.node import Node
 from gateway.base.ports import SourceStatus
 from gateway.base.redis_url import RedisUrl
-from gateway.base.snapshot import Snapshot
+from gateway.base.snapshot import Snapshot, SnapshotError, decode
 from gateway.control._secret_file import make_secret_file
 from gateway.control.config import _compile, _yaml
 from gateway.control.config._certificates import check_certificates
@@ -139,7 +139,7 @@ class FileSource:
         path: the YAML file.
         environ: where `env:NAME` looks; None: the process's environment.
         create: as for `load`.
-        serving: whether the node serves already what an earlier source has read.
+        serving: the node that serves already what an earlier source has read.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class FileSource:
         environ: Mapping[str, str] | None = None,
         *,
         create: bool = False,
-        serving: bool = False,
+        serving: Node | None = None,
     ) -> None:
         self.path = Path(path)
         self._serving = serving
@@ -175,7 +175,10 @@ class FileSource:
         Raises:
             ConfigurationError: with every mistake.
         """
-        reading = _reading(self.path, self._environ, serving=self._serving or self.loaded is not None)
+        node = self._node
+        reading = _reading(self.path, self._environ, serving=node is not None)
+        if node is not None:
+            reading.watch(node.keys_file)  # a broken file does not say where it is
         try:
             # Certificates are renewed one file after another, and beside the configuration: who uses them watches them.
             loaded = _load(reading, create=self._create, certificates=False)
@@ -184,6 +187,23 @@ class FileSource:
         self.loaded = self._compared(loaded)
         self._loaded_at_s = time.time()
         return self.loaded.snapshot
+
+    def last_good(self) -> Snapshot | None:
+        """After a failed `load`: what the node serves, with the store's keys as they are now. A key that was revoked must not go on
+        until somebody mends the file."""
+        node = self._node
+        try:
+            if node is None:
+                return None
+            snapshot = self.loaded.snapshot if self.loaded else decode(node.snapshot_file.read_bytes())
+            return _compile.with_stored(snapshot, KeyStore(node.keys_file).list())
+        except (OSError, SnapshotError, KeyStoreError):
+            return None  # `load` has reported the store, and the node that wrote the snapshot its own faults
+
+    @property
+    def _node(self) -> Node | None:
+        """Whose state is in use; None before the first good `load`."""
+        return self._serving or (self.loaded.node if self.loaded else None)
 
     def changed(self) -> bool:
         """Whether a file that the last `load` read was touched since.
