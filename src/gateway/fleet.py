@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.adapters.last_good import read_last_good, replace_private
+from gateway.adapters.last_good import read_last_good
 from gateway.adapters.release import RefusedError, Seal, require_resolved
+from gateway.adapters.shared_pepper import known, remembered, settle
 from gateway.base.errors import ConfigurationError, Problem
 from gateway.base.node import Node
 from gateway.base.ports import SnapshotSource
@@ -46,7 +47,7 @@ class Fleet:
         self.settings = settings
 
     def pepper(self) -> bytes:
-        """The fleet's pepper. Raises NoFleetError where there is none, RedisDownError."""
+        """The fleet's pepper. Raises NoFleetError where there is none, RefusedError where it was replaced, RedisDownError."""
         pepper = self._known_pepper()
         if pepper is None:
             raise NoFleetError(
@@ -55,20 +56,42 @@ class Fleet:
         return pepper
 
     def pepper_to_publish(self, *, share: bool) -> bytes:
-        """The fleet's pepper; where it has none yet the state directory's, else a new one. Raises RedisDownError.
+        """The fleet's pepper; where it has none yet the state directory's, else a new one.
 
         Args:
             share: whether it becomes the fleet's.
+
+        Raises:
+            RefusedError: it was replaced.
+            RedisDownError: Redis cannot be asked.
         """
         pepper = self._known_pepper()
         if pepper is None:
             pepper = own_pepper(self.settings.node) or new_pepper()
-            if share:
-                pepper = self.store.share_pepper(pepper)
+        if share and self.settings.pepper is None:
+            pepper = self._share(pepper)
         return pepper
 
     def _known_pepper(self) -> bytes | None:
-        return self.settings.pepper if self.settings.pepper is not None else self.store.pepper()
+        if self.settings.pepper is not None:
+            return self.settings.pepper
+        return known(self.store, self._pepper_file) if self._is_the_files else self.store.pepper()
+
+    def _share(self, pepper: bytes) -> bytes:
+        """The fleet's pepper, which is this one where it had none; remembered where the state directory is the caller's own."""
+        folder = self.settings.node.state_dir
+        if self._is_the_files and folder.is_dir() and folder.stat().st_uid == os.geteuid():
+            return settle(self.store, self._pepper_file, pepper)
+        return self.store.share_pepper(pepper)
+
+    @property
+    def _is_the_files(self) -> bool:
+        """Whether this is the fleet of the state directory, and not one that the environment names in its place."""
+        return self.settings.redis == self.url
+
+    @property
+    def _pepper_file(self) -> Path:
+        return self.settings.node.fleet_pepper_file
 
 
 def open_fleet(config: Path, environ: Mapping[str, str] | None = None, *, signs: bool) -> Fleet:
@@ -177,8 +200,12 @@ def _meet(config: Path, settings: FleetSettings, answer: Connection) -> None:
     warnings: list[str] = []
     try:
         store = ReleaseStore(settings.redis)
-        pepper = settings.pepper or _fleet_pepper(store, settings.node)
-        source = RedisSource(settings.redis, pepper, settings.node.last_good_file, FileSource(config), resolve_here)
+        node, pepper, pepper_file = settings.node, settings.pepper, None
+        if pepper is None:
+            pepper, pepper_file = _fleet_pepper(store, node), node.fleet_pepper_file
+        source = RedisSource(
+            settings.redis, pepper, node.last_good_file, FileSource(config), resolve_here, pepper_file=pepper_file
+        )
         source.look(store)
         if source.status.fault:
             warnings.append(source.status.fault)
@@ -189,20 +216,12 @@ def _meet(config: Path, settings: FleetSettings, answer: Connection) -> None:
 
 
 def _fleet_pepper(store: ReleaseStore, node: Node) -> bytes:
-    """The pepper that the fleet shares, ours where it has none yet; kept for a start without Redis."""
-    pepper = store.pepper()
-    if pepper is None:
-        pepper = store.share_pepper(own_pepper(node) or new_pepper())
-    if _read(node.fleet_pepper_file) != pepper:
-        replace_private(node.fleet_pepper_file, pepper)
-    return pepper
-
-
-def _read(file: Path) -> bytes | None:
+    """The pepper that the fleet shares, ours where it has none yet; the remembered one where Redis holds another."""
+    own = own_pepper(node) or new_pepper()
     try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        return None
+        return settle(store, node.fleet_pepper_file, own)
+    except RefusedError:  # the source's first look tells it
+        return remembered(node.fleet_pepper_file) or own
 
 
 def source_of(config: Path, node: Node, pepper: bytes) -> SnapshotSource:
@@ -212,8 +231,16 @@ def source_of(config: Path, node: Node, pepper: bytes) -> SnapshotSource:
         return file
     from gateway.adapters.redis_source import RedisSource  # noqa: PLC0415
 
-    shares = fleet_settings(config).pepper is None
-    return RedisSource(node.redis, pepper, node.last_good_file, file, resolve_here, shares_pepper=shares)
+    pepper_file = node.fleet_pepper_file if _shares_pepper(config, node, pepper) else None
+    return RedisSource(node.redis, pepper, node.last_good_file, file, resolve_here, pepper_file=pepper_file)
+
+
+def _shares_pepper(config: Path, node: Node, pepper: bytes) -> bool:
+    """Whether the node's pepper is the one that the fleet shares in Redis."""
+    try:
+        return fleet_settings(config).pepper is None
+    except ConfigurationError:  # the file was broken since the node has read it
+        return remembered(node.fleet_pepper_file) == pepper
 
 
 def first_snapshot(loaded: Loaded) -> tuple[Snapshot, list[str]]:

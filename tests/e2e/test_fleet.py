@@ -18,6 +18,7 @@ import pytest
 from _fastpath.shm import NodeMemory
 from gateway.adapters.redis_client import RedisDownError
 from gateway.adapters.redis_store import CHANNEL, LIST, POINTER, VALUE, ReleaseStore
+from gateway.adapters.redis_store import PEPPER as PEPPER_KEY
 from gateway.adapters.release import Seal
 from gateway.base.node import G_GENERATION
 from gateway.base.snapshot import Key, Limits, Model, Provider, Snapshot, Target
@@ -287,6 +288,29 @@ def test_a_fleet_without_a_pepper_of_its_own_shares_one(fleet: Fleet, fine: str)
     assert pushed.returncode == 0, pushed.stderr
     for node in fleet.nodes:
         wait_for("the key works", lambda node=node: ask(node, fine, "gpt-4o-mini").status == 200)  # type: ignore[misc]
+    with fleet.redis.client() as client:
+        client.set(PEPPER_KEY, b"of-somebody-who-can-write-there-0123456789")
+    for node in fleet.nodes:
+        wait_for("it is told", lambda node=node: node.log("config.source_fault"))  # type: ignore[misc]
+        assert node.log("config.source_fault")[-1]["reason"] == "pepper_replaced"
+        assert "another pepper" in node.status()["config"]["source"]["fault"]
+        assert node.metric("throughway_config_source_faults_total", reason="pepper_replaced") == 1
+        assert "another pepper" in node.command("status").stdout
+    second.stop()
+    second.start()
+    assert ask(second, fine, "gpt-4o-mini").status == 200
+    with fleet.redis.client() as client:  # what the operators mean to change, they change as docs/fleet.md says
+        client.set(PEPPER_KEY, b"the-new-one-of-the-operators-0123456789")
+    (first.state_dir / "fleet-pepper").unlink()
+    pushed = first.command("config", "push", str(published), config=False)
+    assert pushed.returncode == 0, pushed.stderr
+    for node in fleet.nodes:
+        (node.state_dir / "fleet-pepper").unlink(missing_ok=True)
+        done = node.command("restart", "--wait")
+        assert done.returncode == 0, done.stderr
+        assert ask(node, fine, "gpt-4o-mini").status == 200
+        assert (node.state_dir / "fleet-pepper").read_bytes() == fleet.store.pepper()
+        wait_for("all is well", lambda node=node: not node.status()["config"]["source"]["fault"])  # type: ignore[misc]
     fleet.redis.kill()
     second.stop()
     second.start()

@@ -218,14 +218,19 @@ def test_without_a_pepper_of_its_own_a_fleet_gets_one_and_a_push_warns(shell: Sh
     shell.write(CONFIG.replace("pepper: env:PEPPER\n", ""))
     (shell.directory / "state").mkdir()
     (shell.directory / "state" / "pepper").write_text("of-this-state-directory-0123456789abcdef\n")
-    code, _, err = shell.run("push")
-    assert code == 0
-    assert "set `pepper: env:NAME`" in err
+    version = shell.json("push")["version"]
     with server.client(password=PASSWORD) as client:
         assert client.get(PEPPER) == b"of-this-state-directory-0123456789abcdef"
         client.set(PEPPER, b"another-pepper-0123456789abcdef0123456789")
+    remembered = shell.directory / "state" / "fleet-pepper"
+    for words in (["push"], ["push", "--dry-run"], ["rollback", version]):
+        code, _, err = shell.run(*words)
+        assert code == 78
+        assert f"holds another pepper than {remembered} remembers" in err
+    remembered.unlink()
     code, _, err = shell.run("push")
     assert code == 0
+    assert "set `pepper: env:NAME`" in err
     assert "cannot be used, so everything is shown as added" in err
 
 

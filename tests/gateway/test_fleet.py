@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.redis_store import ReleaseStore
+from gateway.adapters.redis_store import PEPPER, ReleaseStore
 from gateway.adapters.release import Seal
 from gateway.base.snapshot import Model, Provider, Snapshot, Target
 from gateway.control.config import load
@@ -123,6 +123,40 @@ def test_a_fleet_shares_the_pepper_of_its_first_node(server: RedisServer, file: 
     server.kill()
     assert load(other, create=True).pepper == own.read_bytes().strip()
     assert not (other.parent / "state" / "pepper").exists()
+
+
+def test_a_pepper_that_somebody_replaced_in_redis_is_told_and_not_followed(server: RedisServer, file: Path) -> None:
+    file.write_text(SHARING)
+    assert meet(file) == []
+    first = load(file, create=True).pepper
+    with server.client() as client:
+        client.set(PEPPER, b"of-somebody-who-can-write-there-0123456789")
+        (warning,) = meet(file)
+        assert "another pepper" in warning and "0123456789" not in warning
+        assert load(file, create=True).pepper == first
+        client.flushall()
+        assert meet(file) == []
+        assert client.get(PEPPER) == first, "what it has lost is put back"
+        client.set(PEPPER, b"the-operators-new-pepper-0123456789abcdef")
+        (file.parent / "state" / "fleet-pepper").unlink()  # as docs/fleet.md says
+        assert meet(file) == []
+    assert load(file, create=True).pepper == b"the-operators-new-pepper-0123456789abcdef"
+
+
+def test_an_agent_that_starts_beside_a_broken_file_knows_whose_pepper_it_has(server: RedisServer, file: Path) -> None:
+    file.write_text(SHARING)
+    assert meet(file) == []
+    loaded = load(file, create=True)
+    assert loaded.pepper is not None
+    file.write_text("redis: [\n")
+    for pepper, reason in ((loaded.pepper, "pepper_replaced"), (SECRET.encode(), "")):
+        with server.client() as client:
+            client.set(PEPPER, b"of-somebody-who-can-write-there-0123456789")
+        source = source_of(file, loaded.node, pepper)
+        source.watch(lambda: None)
+        time.sleep(0.3)
+        assert source.status.reason == reason
+        source.close()
 
 
 def test_a_node_that_may_not_share_its_pepper_says_so_and_starts(

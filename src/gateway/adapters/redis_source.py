@@ -29,6 +29,7 @@ from gateway.adapters.last_good import read_last_good, write_last_good
 from gateway.adapters.redis_client import PubSub, RedisDownError, translated
 from gateway.adapters.redis_store import CHANNEL, ReleaseStore
 from gateway.adapters.release import RefusedError, Release, Resolve, Seal, open_value, require_newer, require_resolved
+from gateway.adapters.shared_pepper import settle
 from gateway.base.errors import ConfigurationError, Problem
 from gateway.base.ports import SnapshotSource, SourceKind, SourceStatus
 from gateway.base.redis_url import RedisUrl
@@ -65,7 +66,7 @@ class RedisSource:
         last_good: the file of the last good release.
         fallback: the node's own file.
         resolve: the secret behind a reference; raises ValueError.
-        shares_pepper: whether the fleet's pepper is kept in Redis, so that it must be put back should Redis have lost it.
+        pepper_file: where the pepper that the fleet shares in Redis is remembered; None where it shares none. See `shared_pepper`.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class RedisSource:
         fallback: SnapshotSource,
         resolve: Resolve,
         *,
-        shares_pepper: bool = False,
+        pepper_file: Path | None = None,
     ) -> None:
         self._url = url
         self._pepper = pepper
@@ -84,7 +85,7 @@ class RedisSource:
         self._last_good = last_good
         self._fallback = fallback
         self._resolve = resolve
-        self._shares_pepper = shares_pepper
+        self._pepper_file = pepper_file
         self._lock = threading.Lock()
         """Over the six that follow, which the thread changes and the agent reads."""
         self._taken: _Taken | None = None
@@ -194,8 +195,6 @@ class RedisSource:
         """One connection's time. Raises RedisDownError at its end."""
         store = ReleaseStore(self._url)
         try:
-            if self._shares_pepper and store.pepper() is None:
-                store.share_pepper(self._pepper)
             with translated(self._url):
                 subscription = store.client.pubsub()
             try:
@@ -229,6 +228,11 @@ class RedisSource:
 
     def look(self, store: ReleaseStore) -> None:
         """Compares the pointer with what serves, and takes what is newer. Raises RedisDownError."""
+        try:
+            self._require_same_pepper(store)
+        except RefusedError as error:
+            self._tell(error.reason, str(error))
+            return
         pointer = store.pointer()
         with self._lock:
             taken = self._taken
@@ -260,6 +264,22 @@ class RedisSource:
             self._take(release, snapshot, files, "disk", fault)
             return
         self._take(release, snapshot, files)
+
+    def _require_same_pepper(self, store: ReleaseStore) -> None:
+        """Raises RefusedError where the fleet shares another pepper than ours, RedisDownError."""
+        if self._pepper_file is None:
+            return
+        try:
+            pepper = settle(store, self._pepper_file, self._pepper)
+        except OSError as error:
+            raise RefusedError(
+                "disk", f"{self._pepper_file} cannot be used: {error.strerror}; nothing is taken"
+            ) from error
+        if pepper != self._pepper:
+            raise RefusedError(
+                "pepper",
+                f"{self._url} shares a pepper that this node has not begun with; it is taken up by `throughway restart`",
+            )
 
     def _fetch(self, store: ReleaseStore, release: Release) -> tuple[bytes, Snapshot]:
         """The content of a release. One that waits for a secret is fetched once. Raises RedisDownError, RefusedError."""

@@ -61,11 +61,11 @@ class ReleaseStore:
     """
 
     def __init__(self, url: RedisUrl, client: Client | None = None) -> None:
-        self._url = url
+        self.url = url
         self.client = client if client is not None else connect(url)
 
     def close(self) -> None:
-        with translated(self._url):
+        with translated(self.url):
             self.client.close()
 
     # -- reading
@@ -80,12 +80,12 @@ class ReleaseStore:
 
     def _read(self, key: str, limit: int) -> bytes | None:
         """What is longer than `limit` comes back a byte longer than that, and so fits nothing."""
-        with translated(self._url):
+        with translated(self.url):
             return self.client.getrange(key, 0, limit) or None
 
     def history(self) -> list[Release]:
         """Releases, the newest first; what is none is passed over."""
-        with translated(self._url):
+        with translated(self.url):
             entries = self.client.lrange(LIST, 0, HISTORY - 1)
         found = []
         for entry in entries:
@@ -105,13 +105,13 @@ class ReleaseStore:
         if version is None:
             if not history:
                 raise UnknownVersionError(
-                    f"{self._url} holds no configuration yet; `throughway config push FILE` publishes one"
+                    f"{self.url} holds no configuration yet; `throughway config push FILE` publishes one"
                 )
             return history[0]
         fitting = {release.version: release for release in reversed(history) if release.version.startswith(version)}
         if len(fitting) != 1:
             what = "no version that is, or begins with," if not fitting else f"{len(fitting)} versions that begin with"
-            raise UnknownVersionError(f'{self._url} has {what} "{version}"; `throughway config history` lists them')
+            raise UnknownVersionError(f'{self.url} has {what} "{version}"; `throughway config history` lists them')
         return next(iter(fitting.values()))
 
     def snapshot(self, release: Release) -> Snapshot:
@@ -142,7 +142,7 @@ class ReleaseStore:
         kept = {each.version for each in history[: HISTORY - 1]} | {snapshot.version}
         gone = sorted({each.version for each in history[HISTORY - 1 :]} - kept)
         keys = [POINTER, LIST, VALUE + snapshot.version, *(VALUE + version for version in gone)]
-        with translated(self._url):
+        with translated(self.url):
             done = self.client.eval(
                 _PUBLISH, len(keys), *keys, over or b"", release, value, HISTORY, CHANNEL, snapshot.version
             )
@@ -158,7 +158,7 @@ class ReleaseStore:
 
     def share_pepper(self, pepper: bytes) -> bytes:
         """Makes this the fleet's pepper unless it has one; the fleet's."""
-        with translated(self._url):
+        with translated(self.url):
             self.client.set(PEPPER, pepper, nx=True)
         return self.pepper() or pepper
 

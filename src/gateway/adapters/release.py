@@ -29,7 +29,19 @@ LAYOUT = 1
 Resolve = Callable[[str], str]
 """The secret behind a reference, on this node; raises ValueError."""
 
-Reason = Literal["malformed", "layout", "pepper", "signature", "stale", "missing", "damaged", "unresolved", "large"]
+Reason = Literal[
+    "malformed",
+    "layout",
+    "pepper",
+    "pepper_replaced",
+    "signature",
+    "stale",
+    "missing",
+    "damaged",
+    "unresolved",
+    "large",
+    "disk",
+]
 """Why a release is refused: a closed set, since it labels metrics."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import statistics
 import threading
 import time
@@ -69,11 +70,16 @@ class File:
 class Node:
     """A source, and an agent that only waits for it."""
 
-    def __init__(self, url: RedisUrl, directory: Path, environ: dict[str, str] | None = None, **options: bool) -> None:
+    def __init__(
+        self, url: RedisUrl, directory: Path, environ: dict[str, str] | None = None, *, shares: bool = False
+    ) -> None:
         self.file = File()
         self.environ = environ if environ is not None else {}
         self.last_good = directory / "last-good"
-        self.source = RedisSource(url, SHARED, self.last_good, self.file, self.resolve, **options)
+        self.pepper_file = directory / "fleet-pepper"
+        self.source = RedisSource(
+            url, SHARED, self.last_good, self.file, self.resolve, pepper_file=self.pepper_file if shares else None
+        )
         self.woken = threading.Event()
 
     def __enter__(self) -> Node:
@@ -389,15 +395,56 @@ def test_mistakes_in_the_file_stop_nothing_that_redis_holds(
 
 
 def test_a_shared_pepper_that_redis_has_lost_is_put_back(server: RedisServer, tmp_path: Path) -> None:
-    with Node(server.url, tmp_path, shares_pepper=True), server.client() as client:
+    with Node(server.url, tmp_path, shares=True) as node, server.client() as client:
         for _ in range(2):
             deadline = time.monotonic() + WAIT_S
             while client.get(PEPPER) != SHARED:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             client.flushall()
-            client.client_kill_filter(_type="normal", skipme=True)
-            client.client_kill_filter(_type="pubsub", skipme=True)
+        assert node.pepper_file.read_bytes() == SHARED
+        assert stat.S_IMODE(node.pepper_file.stat().st_mode) == 0o600
+
+
+def test_a_shared_pepper_that_somebody_replaced_is_refused_until_it_is_put_back(
+    server: RedisServer, store: ReleaseStore, tmp_path: Path
+) -> None:
+    theirs = b"x" * 32
+    with Node(server.url, tmp_path, shares=True) as node, server.client() as client:
+        publish(store, snapshot(1))
+        node.wait_until_it_serves(snapshot(1))
+        client.set(PEPPER, theirs)
+        publish(store, snapshot(2), Seal(theirs))
+        fault = node.wait_for("last-known-good", "pepper_replaced").fault
+        assert str(node.pepper_file) in fault and "x" * 32 not in fault and "p" * 32 not in fault
+        assert node.source.load() == snapshot(1)
+        with Node(server.url, tmp_path, shares=True) as another:  # a start does not follow it either
+            another.wait_for("last-known-good", "pepper_replaced")
+            assert another.source.load() == snapshot(1)
+        client.set(PEPPER, SHARED)
+        publish(store, snapshot(3))
+        node.wait_until_it_serves(snapshot(3))
+        assert node.wait_for("redis").fault == ""
+
+
+def test_a_node_that_began_before_it_knew_the_fleets_pepper_says_how_to_take_it_up(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    with server.client() as client:
+        client.set(PEPPER, b"x" * 32)
+        with Node(server.url, tmp_path, shares=True) as node:
+            assert "throughway restart" in node.wait_for("file", "pepper").fault
+            assert node.pepper_file.read_bytes() == b"x" * 32, "remembered: nobody can change it until then"
+            assert client.get(PEPPER) == b"x" * 32
+
+
+def test_where_the_shared_pepper_cannot_be_remembered_nothing_is_taken(
+    server: RedisServer, store: ReleaseStore, tmp_path: Path
+) -> None:
+    (tmp_path / "fleet-pepper").mkdir()
+    publish(store, snapshot(1))
+    with Node(server.url, tmp_path, shares=True) as node:
+        assert "cannot be used" in node.wait_for("file", "disk").fault
 
 
 def test_a_source_that_is_closed_ends_its_thread(server: RedisServer, tmp_path: Path) -> None:
