@@ -339,7 +339,8 @@ class RedisSource:
 
 def _files(snapshot: Snapshot) -> dict[str, Signature]:
     """The files that a snapshot refers to."""
-    names = [p.api_key.removeprefix("file:") for p in snapshot.providers if p.api_key and p.api_key.startswith("file:")]
+    references = [reference for p in snapshot.providers for reference in p.references()]
+    names = [each.removeprefix("file:") for each in references if each.startswith("file:")]
     names += [file for p in snapshot.providers for file in (p.ca_file, p.cert_file, p.key_file) if file]
     return dict.fromkeys(names)
 

@@ -191,8 +191,8 @@ def require_resolved(snapshot: Snapshot, resolve: Resolve) -> None:
 
 def _require_all_of(provider: Provider, resolve: Resolve) -> None:
     """Raises ValueError: what is missing."""
-    if provider.api_key is not None:
-        resolve(provider.api_key)
+    for reference in provider.references():
+        resolve(reference)
     where = ""
     try:
         if provider.ca_file is not None:

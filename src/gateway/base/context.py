@@ -233,6 +233,7 @@ class Context:
         "received_ns",
         "reserved_nano_usd",
         "reserved_tokens",
+        "sent",
         "sent_ns",
         "status",
         "tags",
@@ -277,6 +278,8 @@ class Context:
         """While a connection is awaited."""
         self.connection: UpstreamConnection | None = None
         """While an attempt is under way."""
+        self.sent = False
+        """A provider has been given the request: it counts, whatever becomes of it."""
         self.sent_ns = 0
         """When the attempt under way was begun; 0 once its provider is done."""
         self.provider_ns = 0

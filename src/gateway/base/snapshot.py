@@ -53,6 +53,11 @@ class Timeouts(_Value, frozen=True):
     total_ms: int = 600_000
 
 
+def is_reference(value: str) -> bool:
+    """Whether a value stands for a secret that each node looks up itself."""
+    return value.startswith(("env:", "file:"))
+
+
 class Provider(_Value, frozen=True):
     """One upstream service."""
 
@@ -63,7 +68,7 @@ class Provider(_Value, frozen=True):
     api_key: str | None = None
     """A reference (`env:NAME`, `file:PATH`)."""
     headers: tuple[tuple[str, str], ...] = ()
-    """Added to each request."""
+    """Added to each request; values may be references."""
     timeouts: Timeouts = Timeouts()
     max_connections: int = 1024
     """Of each worker."""
@@ -78,6 +83,11 @@ class Provider(_Value, frozen=True):
     """An HTTP proxy's URL for CONNECT; None takes HTTPS_PROXY / NO_PROXY of the node; "" connects directly."""
     allow_addresses: tuple[str, ...] = ()
     """Networks that are connected to although `net.guard` would refuse them."""
+
+    def references(self) -> list[str]:
+        """To what is secret, for the nodes that use it."""
+        values = [self.api_key, *(value for _, value in self.headers)]
+        return [value for value in values if value is not None and is_reference(value)]
 
 
 class Target(_Value, frozen=True):

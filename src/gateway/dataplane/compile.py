@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from _fastpath.wheel import Wheel
 from gateway.base.context import Compiled, KeyEntry, ModelEntry, TargetEntry
-from gateway.base.snapshot import Key, Provider, Snapshot
+from gateway.base.snapshot import Key, Provider, Snapshot, is_reference
 from gateway.codec.dialects import openai
 from gateway.net.dial import MAX_HANDSHAKES, Dialer, Resolver
 from gateway.net.pool import UpstreamPool
@@ -147,7 +147,8 @@ def _heads(provider: Provider, resolve: Resolve) -> dict[str, bytes]:
     url = urlsplit(provider.base_url)
     credential = resolve(provider.api_key).encode() if provider.api_key is not None else None
     host = "localhost" if url.scheme == "http+unix" else url.netloc
+    headers = [(name, resolve(value) if is_reference(value) else value) for name, value in provider.headers]
     return {
-        e.name: request_head(url.path.rstrip("/") + e.upstream_path, host, credential, provider.headers)
+        e.name: request_head(url.path.rstrip("/") + e.upstream_path, host, credential, headers)
         for e in openai.ENDPOINTS
     }

@@ -4,7 +4,8 @@ Rules.
 - The header counts only where the connection comes from a trusted network.
 - Each proxy appends the address that it saw. Read from the right, the first address that is not trusted is the caller's: what
   stands to its left, the caller may have written itself.
-- What is no address (`unknown`, an obfuscated name, a mistake) ends the reading; the last address before it counts.
+- What is no address (`unknown`, an obfuscated name, a mistake) ends the reading; the last address before it counts. Nothing to its left
+  is believed, and nothing to its left can make a mistake of it: an open quote of the caller's is not closed by what proxies append.
 - One of the two headers is read, not whichever is there: a proxy that appends to one passes on the other as the caller wrote it.
 """
 
@@ -26,8 +27,9 @@ MAX_KEY_BYTES = 256
 
 _PORT = re.compile(rb":[0-9]{1,5}\Z")
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PAIR = re.compile(rb'[ \t]*(%b)=(%b|"(?:[\t !#-\[\]-~]|\\[\t -~])*")[ \t]*(;|,|\Z)' % (_TOKEN, _TOKEN))
-_GAP = re.compile(rb"[ \t]*(?:,|\Z)")
+_PAIR = rb'(%b)=(%b|"(?:[\t !#-\[\]-~]|\\[\t -~])*")' % (_TOKEN, _TOKEN)
+_PAIRS = re.compile(_PAIR)
+_ELEMENT = re.compile(rb"[ \t]*(?:%b[ \t]*)?(?:;[ \t]*(?:%b[ \t]*)?)*" % (_PAIR, _PAIR))
 
 
 class Handler(Protocol):
@@ -128,23 +130,40 @@ def split_list(value: bytes) -> list[bytes | None]:
 
 
 def split_forwarded(value: bytes) -> list[bytes | None]:
-    """The `for` of each element of a value of `forwarded`; None alone where the value breaks the grammar."""
+    """The `for` of the rightmost MAX_HOPS elements of a value of `forwarded`; None where one is missing or breaks the grammar.
+
+    An element is the shortest well-formed end of what is left: no comma inside its quotes begins one, since what follows it then has an
+    odd number of quotes. So a quote that a caller left open reaches no element that a proxy appended.
+    """
     found: list[bytes | None] = []
-    at, node = 0, None
-    while at < len(value):
-        pair = _PAIR.match(value, at)
-        if pair is not None:
-            at = pair.end()
-            if pair[1].lower() == b"for":
-                node = pair[2]
-            if pair[3] != b";":
-                found.append(node)
-                node = None
-        elif (gap := _GAP.match(value, at)) is not None and gap.end() > at:  # lists may have empty elements (RFC 9110)
-            at = gap.end()
-        else:
-            return [None]
-    return found
+    end = len(value)
+    while end >= 0 and len(found) < MAX_HOPS:
+        start = _element_start(value, end)
+        if start < 0:
+            found.append(None)
+            break
+        if value[start:end].strip(b" \t"):  # lists may have empty elements (RFC 9110)
+            found.append(_node_of(value, start, end))
+        end = start - 1
+    return found[::-1]
+
+
+def _element_start(value: bytes, end: int) -> int:
+    """Of the element that ends there; -1 where there is none that is well-formed."""
+    at = end
+    for _ in range(MAX_HOPS):
+        at = value.rfind(b",", 0, at)
+        if _ELEMENT.fullmatch(value, at + 1, end):
+            return at + 1
+        if at < 0:
+            break
+    return -1
+
+
+def _node_of(value: bytes, start: int, end: int) -> bytes | None:
+    """The `for` of an element, None where it has not one of them (RFC 7239, section 4: a parameter stands once)."""
+    nodes = [pair[2] for pair in _PAIRS.finditer(value, start, end) if pair[1].lower() == b"for"]
+    return nodes[0] if len(nodes) == 1 else None
 
 
 def node_address(node: bytes) -> bytes | None:

@@ -108,9 +108,17 @@ class Accountant:
             plan.settle(ctx.reserved_tokens, usage.input + usage.output, ctx.reserved_nano_usd, ctx.cost_nano_usd)
 
     def release(self, ctx: Context) -> None:
-        """Gives the reservation back: nothing of the request was served."""
+        """Gives the reservation back: nothing of the request was served.
+
+        What was sent to a provider stays counted as a request, whatever became of it: who sends only what providers refuse is bounded
+        like everybody else.
+        """
         plan, ctx.plan = ctx.plan, None
-        if plan is not None:
+        if plan is None:
+            return
+        if ctx.sent:
+            plan.settle(ctx.reserved_tokens, 0, ctx.reserved_nano_usd, 0)
+        else:
             plan.cancel(ctx.reserved_tokens, ctx.reserved_nano_usd)
 
     def finish(self, ctx: Context) -> None:

@@ -108,6 +108,7 @@ def test_references_that_this_node_cannot_resolve_are_named(tmp_path: Path) -> N
         Provider("two", "openai", "https://h/v1", ca_file=str(tmp_path / "none.pem")),
         Provider("three", "openai", "https://h/v1", ca_file=str(bad)),
         Provider("four", "openai", "https://h/v1", cert_file=str(bad), key_file=str(tmp_path / "none.key")),
+        Provider("five", "openai", "https://h/v1", headers=(("x-plain", "as it stands"), ("x-key", "env:FIVE"))),
     )
     with pytest.raises(RefusedError) as refused:
         require_resolved(Snapshot("v", providers=providers), resolve)
@@ -117,6 +118,7 @@ def test_references_that_this_node_cannot_resolve_are_named(tmp_path: Path) -> N
         'provider "two": ca_file',
         'provider "three": ca_file',
         'provider "four": cert_file',
+        'provider "five": there is no env:FIVE',
     ):
         assert text in str(refused.value)
 

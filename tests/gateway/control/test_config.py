@@ -290,6 +290,29 @@ def test_secrets_appear_in_no_output(example: Path) -> None:
     assert "key: env:SEARCH_KEY" in shown and "api_key: env:OPENAI_API_KEY" in shown
 
 
+def test_a_header_by_reference_is_published_as_the_reference(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        "providers:\n"
+        "  p:\n"
+        "    kind: openai\n"
+        "    base_url: https://h.example/v1\n"
+        "    headers: {x-api-key: env:OPENAI_API_KEY, x-file: file:secret.txt, x-plain: as it stands}\n"
+    )
+    (tmp_path / "secret.txt").write_text(f"{CANARY}\n")
+    loaded = load(file, ENVIRON)
+    (provider,) = loaded.snapshot.providers
+    expected = (
+        ("x-api-key", "env:OPENAI_API_KEY"),
+        ("x-file", f"file:{tmp_path / 'secret.txt'}"),
+        ("x-plain", "as it stands"),
+    )
+    assert provider.headers == expected
+    assert provider.references() == [value for _, value in expected[:2]]
+    for output in (snapshots.encode(loaded.snapshot).decode(), effective(file, ENVIRON)):
+        assert CANARY not in output and "env:OPENAI_API_KEY" in output
+
+
 def test_what_is_effective_is_itself_a_configuration_with_the_same_snapshot(example: Path, tmp_path: Path) -> None:
     shown = effective(example, ENVIRON)
     again = tmp_path / "again.yaml"

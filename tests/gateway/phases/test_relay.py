@@ -457,6 +457,39 @@ def test_an_address_that_must_not_be_connected_to_is_told_with_the_setting_that_
         assert part in exchange.sent.decode()
 
 
+@pytest.mark.parametrize(
+    "speak",
+    [
+        told(("whole", b'{"error":{"message":"no such parameter"}}', 400)),
+        told(("whole", b"{}", 429)),
+        told(("whole", b"{}", 500)),
+        told(("error", "closed")),
+        told(("error", "first_byte")),
+    ],
+)
+def test_what_was_sent_to_a_provider_stays_counted_as_a_request_and_no_more(tmp_path: Path, speak: Speak) -> None:
+    limits = Limits(requests_per_minute=2, tokens_per_minute=1_000, concurrency=1)
+    rig = Rig(tmp_path, Key("k1", "app", "", limits=limits, budget=Budget(10**12, "day")))
+    for _ in range(2):
+        ask(rig)
+        speak(rig.sink())
+    assert rig.key.plan is not None and rig.key.plan.budget_left() == 10**12
+    assert rig.key.plan.tokens_left()[1] >= 999
+    assert rig.in_flight == 0
+    refused = ask(rig)
+    assert refused.status == 429 and b"requests per minute" in refused.sent
+
+
+def test_what_no_provider_got_is_given_back_as_a_whole(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Key("k1", "app", "", limits=Limits(requests_per_minute=2)))
+    pool = rig.pools["one"]
+    pool.empty = True
+    for _ in range(4):
+        exchange = ask(rig)
+        pool.waiting.pop().on_unavailable("connect", "nobody listens")
+        assert exchange.status == 504
+
+
 def test_a_call_that_its_own_callers_deadline_ended_is_billed_for_its_prompt(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Key("k1", "app", "", limits=Limits(requests_per_minute=2)))
     body = b'{"model":"m","messages":[{"role":"user","content":"four words of prompt"}]}'

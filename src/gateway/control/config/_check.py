@@ -13,7 +13,7 @@ from typing import Any
 from gateway.base.addresses import Networks, Reach, packed, reach
 from gateway.base.node import Address
 from gateway.control import _urls
-from gateway.control.config._kinds import Secret
+from gateway.control.config._kinds import Secret, credential_fault
 from gateway.control.config._reading import Path_, Reading
 from gateway.control.config._yaml import Mapping, Node
 
@@ -116,9 +116,14 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
     if warm and most and warm > most:
         reading.error((*path, "warm_connections"), f"{warm:,} are more than max_connections, {most:,}")
     seen: set[str] = set()
-    for name in provider.get("headers", {}):
+    for name, value in provider.get("headers", {}).items():
+        here = (*path, "headers", name)
         if name.lower() in seen:
-            reading.error((*path, "headers", name), "stands already, in another case; header names have none")
+            reading.error(here, "stands already, in another case; header names have none")
+        elif name.lower() == "authorization" and "api_key" in provider:
+            reading.error(here, "is what `api_key` is sent as; keep one of them")
+        elif fault := credential_fault(name, value):
+            reading.error(here, fault)
         seen.add(name.lower())
 
     _provider_tls(path, provider, reading)

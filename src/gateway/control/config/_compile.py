@@ -13,6 +13,7 @@ import msgspec
 from gateway.base import redis_url
 from gateway.base.node import Admin, Bounds, Cors, Http2, Node, ServerTimeouts, Tls, TrustedProxies
 from gateway.base.snapshot import Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
+from gateway.control.config._kinds import Secret
 from gateway.control.config._reading import Reading
 from gateway.control.keys import StoredKey, key_hmac
 from gateway.control.prices import PriceBook
@@ -147,7 +148,7 @@ def _provider(name: str, values: Values) -> Provider:
         kind=values["kind"],
         base_url=values["base_url"],
         api_key=api_key.reference if api_key else None,
-        headers=tuple(values.get("headers", {}).items()),
+        headers=tuple((name, _published(value)) for name, value in values.get("headers", {}).items()),
         timeouts=Timeouts(**values["timeouts"]),
         max_connections=values["max_connections"],
         warm_connections=values["warm_connections"],
@@ -157,6 +158,10 @@ def _provider(name: str, values: Values) -> Provider:
         proxy=values.get("proxy"),
         allow_addresses=tuple(values.get("allow_addresses", ())),
     )
+
+
+def _published(value: str | Secret) -> str:
+    return value.reference if isinstance(value, Secret) else value
 
 
 def _model(name: str, values: Values) -> Model:

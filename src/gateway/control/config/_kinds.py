@@ -375,17 +375,27 @@ class Date(Kind, frozen=True, kw_only=True):
 
 
 class HeaderValue(Kind, frozen=True, kw_only=True):
-    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> str:
+    """Text as it is sent, or a Secret: a snapshot is published, so what looks like a credential stands by reference."""
+
+    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> str | Secret:
         if node.text.startswith(("env:", "file:")):
-            raise ValueError(
-                "a header is sent as it stands, references are not resolved; a provider's secret is its `api_key`"
-            )
+            return SecretReference().scalar(node, path, reading)
         if not _HEADER_VALUE.match(node.text):
             raise ValueError("a header's value is visible ASCII with single lines and no space at its ends (RFC 9110)")
+        if _CREDENTIAL_VALUE.search(node.text):
+            raise ValueError(f"the value {_PUBLISHED}")
         return node.text
 
+    def show(self, value: Any) -> str:
+        return value.reference if isinstance(value, Secret) else str(value)
+
     def words(self) -> str:
-        return "text"
+        return "text, `env:NAME` or `file:PATH`"
+
+
+def credential_fault(name: str, value: str | Secret) -> str:
+    """Why a header of that name must not have that value: "" where it may."""
+    return f"`{name}` {_PUBLISHED}" if isinstance(value, str) and _CREDENTIAL_NAME.search(name.lower()) else ""
 
 
 class Network(Kind, frozen=True, kw_only=True):
@@ -544,7 +554,7 @@ class Named(Kind, frozen=True, kw_only=True):
 
 
 class HeaderName(Name, frozen=True, kw_only=True):
-    """A header's name (RFC 9110 token) that neither frames the request nor holds a secret: snapshots are published."""
+    """A header's name (RFC 9110 token) that does not frame the request."""
 
     def fault(self, name: str) -> str:
         lower = name.lower()
@@ -552,8 +562,6 @@ class HeaderName(Name, frozen=True, kw_only=True):
             return f'"{_short(name)}" is not the name of a header (RFC 9110 token)'
         if lower in _FRAMING:
             return f"`{name}` frames the request and is not yours to set"
-        if _CREDENTIAL.search(lower):
-            return f"`{name}` looks like a credential, which the snapshot would publish; use the provider's `api_key`"
         return ""
 
 
@@ -612,9 +620,19 @@ _FRAMING = frozenset(
         "upgrade",
     ]
 )
-_CREDENTIAL = re.compile(
-    r"authorization|cookie|(api|access|auth|goog|private)[-_]?key|token|secret|password|credential"
+_CREDENTIAL_NAME = re.compile(
+    r"authorization|cookie|(api|access|auth|goog|private)[-_]?key|token|secret|password|credential|signature"
 )
+_CREDENTIAL_VALUE = re.compile(
+    r"""(?ix) \A(?:bearer|basic)[ ]                                   # RFC 6750, RFC 7617
+    | (?<![a-z0-9])(?:sk-|pk-|tw_|xox[a-z]-|gh[a-z]_|hf_)[a-z0-9_.+/=-]{6}
+    | (?<![a-z0-9])(?:AIza|AKIA|ASIA)[a-z0-9_-]{12}                   # Google, AWS
+    | (?<![a-z0-9])eyJ[a-z0-9_-]{6,}\.                                # RFC 7519
+    | (?:key|token|secret|password)\s*[=:]
+    | (?<![a-z0-9])(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]{28}         # as random as keys are
+    """
+)
+_PUBLISHED = "looks like a credential, which the snapshot would publish; write `env:NAME` or `file:PATH`"
 
 
 def _found(node: Node) -> str:

@@ -110,7 +110,7 @@ PROVIDER = Record(
         "api_key": Field(SecretReference(), "The credential sent to it. None: nothing is sent (local models)."),
         "headers": Field(
             Named(name=HeaderName(what="a header"), of=HeaderValue()),
-            "Sent with each request, as they stand. No credentials: the snapshot is published.",
+            "Sent with each request. What is secret stands by reference: the snapshot is published.",
         ),
         "timeouts": Field(
             Record(
