@@ -8,7 +8,7 @@ cdef class Edge:
     cdef object loop, on_request, on_head, on_refusal
     cdef public object refusal_fields
     cdef int64_t head_limit, body_limit, all_bodies_limit, max_in_flight, max_connections
-    cdef int64_t head_ns, body_gap_ns, idle_ns, write_ns
+    cdef int64_t head_ns, body_gap_ns, body_ns, body_byte_ns, idle_ns, write_ns, write_byte_ns
     cdef set _connections
     cdef bytes date_line
     cdef int64_t date_until_ns
@@ -50,7 +50,9 @@ cdef class EdgeConnection(Timer):
     cdef int64_t parts_bytes
     cdef ChunkedDecoder decoder
     cdef int64_t began_ns
-    cdef int64_t untaken                       # bytes in the write buffer when the write time-out was last armed
+    cdef int64_t paused_ns                     # when the client had last fallen behind
+    cdef int64_t offered                       # bytes that it had not taken then
+    cdef int64_t untaken                       # the same when the write time-out was last armed
     cdef bint close_after, read_paused, write_paused
     cdef _read(self, bytes buf)
     cdef _await_body(self, Exchange exchange, bytes buf, Py_ssize_t start)
@@ -73,5 +75,5 @@ cdef class EdgeConnection(Timer):
     cdef _close(self)
     cdef str peer_name(self)
     cdef void _await(self)
-    cdef bint _was_taken(self) except -1
+    cdef bint _takes_enough(self) except -1
     cdef _time_out(self)

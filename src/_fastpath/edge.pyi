@@ -6,6 +6,10 @@ from typing import final
 
 from _fastpath.wheel import Timer, Wheel
 
+def untaken(transport: asyncio.Transport) -> int:
+    """Bytes that were written and that the other end has not taken: those of the transport's buffer, and those that the kernel still
+    holds, where it tells."""
+
 @final
 class Edge:
     """What the connections of a listener share: the application, the bounds, and what is counted. Calling it makes a protocol.
@@ -34,8 +38,11 @@ class Edge:
         max_connections: int,
         head_ms: int,
         body_gap_ms: int,
+        body_ms: int,
+        body_bytes_per_s: int,
         idle_ms: int,
         write_ms: int,
+        write_bytes_per_s: int,
     ) -> None: ...
     refusal_fields: Callable[[bytes | None], bytes] | None
     """Given the `origin` of what is refused below the application, further fields of the answer; None: there are none."""

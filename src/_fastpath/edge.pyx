@@ -13,7 +13,7 @@ Rules.
   a short while, since closing a socket with unread bytes resets it and may take the answer with it.
 - End of file from the client means that it has left, as with nginx; its request is cancelled.
 - One timer a connection. What it means follows from the state (`_await`); while the client does not take what was written, it
-  is the write time-out, which runs anew whenever some of it has been taken.
+  is the write time-out, which runs anew whenever some of it has been taken, and in the long run enough.
 - An application that raises ends its own request, and the loop's exception handler is told.
 """
 
@@ -29,8 +29,11 @@ from _fastpath.http1 cimport (
 )
 from _fastpath.wheel cimport Timer, Wheel, monotonic_ns
 
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -68,6 +71,16 @@ cdef bytes _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 cdef bytes _status_line(int status):
     line = _STATUS_LINES.get(status)
     return line if line is not None else b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+def untaken(transport):
+    """Bytes that were written and that the other end has not taken: those of the transport's buffer, and those that the kernel still
+    holds, where it tells. It wakes a writer late: of a large buffer a slow client takes for minutes before any of ours moves."""
+    try:
+        held = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return transport.get_write_buffer_size()
+    return transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
 
 
 cdef inline char* _put(char* at, const char* source, Py_ssize_t size) noexcept nogil:
@@ -169,8 +182,11 @@ cdef class Edge:
         int64_t max_connections,
         int64_t head_ms,
         int64_t body_gap_ms,
+        int64_t body_ms,
+        int64_t body_bytes_per_s,
         int64_t idle_ms,
         int64_t write_ms,
+        int64_t write_bytes_per_s,
     ):
         self.loop = loop
         self.wheel = wheel
@@ -184,8 +200,11 @@ cdef class Edge:
         self.max_connections = max_connections
         self.head_ns = head_ms * NS_PER_MS
         self.body_gap_ns = body_gap_ms * NS_PER_MS
+        self.body_ns = body_ms * NS_PER_MS
+        self.body_byte_ns = 1_000 * NS_PER_MS // body_bytes_per_s
         self.idle_ns = idle_ms * NS_PER_MS
         self.write_ns = write_ms * NS_PER_MS
+        self.write_byte_ns = 1_000 * NS_PER_MS // write_bytes_per_s
         self._connections = set()
         self.date_line = b""
         self.date_until_ns = 0
@@ -474,8 +493,9 @@ cdef class EdgeConnection(Timer):
         if self.transport is None:
             return
         self.write_paused = True
-        self.untaken = self.transport.get_write_buffer_size()
-        self.edge.wheel.arm(self, monotonic_ns() + self.edge.write_ns)
+        self.paused_ns = monotonic_ns()
+        self.offered = self.untaken = untaken(self.transport)
+        self.edge.wheel.arm(self, self.paused_ns + self.edge.write_ns)
 
     def resume_writing(self):
         cdef Exchange exchange = self.exchange
@@ -778,7 +798,13 @@ cdef class EdgeConnection(Timer):
         if self.state == BUSY:
             edge.wheel.disarm(self)
         elif self.state == BODY:
-            edge.wheel.arm(self, monotonic_ns() + edge.body_gap_ns)
+            edge.wheel.arm(
+                self,
+                min(
+                    monotonic_ns() + edge.body_gap_ns,
+                    self.began_ns + edge.body_ns + self.parts_bytes * edge.body_byte_ns,
+                ),
+            )
         elif self.state == LINGERING:
             edge.wheel.arm(self, monotonic_ns() + LINGER_NS)
         elif self.state == CLOSED:
@@ -790,7 +816,7 @@ cdef class EdgeConnection(Timer):
 
     cdef void expire(self):
         cdef Edge edge = self.edge
-        if self.write_paused and self._was_taken():
+        if self.write_paused and self._takes_enough():
             edge.wheel.arm(self, monotonic_ns() + edge.write_ns)
         elif self.state == LINGERING and not self.write_paused:
             self.transport.abort()
@@ -800,11 +826,12 @@ cdef class EdgeConnection(Timer):
             edge.timeouts += 1
             self._time_out()
 
-    cdef bint _was_taken(self) except -1:
-        """Whether the client has taken some of what was written since this was last asked."""
+    cdef bint _takes_enough(self) except -1:
+        """Whether the client has taken some of what was written since this was last asked, and enough since it fell behind."""
         cdef int64_t before = self.untaken
-        self.untaken = self.transport.get_write_buffer_size()
-        return self.untaken < before
+        cdef int64_t owed_ns = monotonic_ns() - self.paused_ns - self.edge.write_ns
+        self.untaken = untaken(self.transport)
+        return self.untaken < before and (self.offered - self.untaken) * self.edge.write_byte_ns >= owed_ns
 
     cdef _time_out(self):
         if self.write_paused or self.state == CLOSED:

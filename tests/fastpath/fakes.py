@@ -113,6 +113,9 @@ class FakeTransport:
     def get_extra_info(self, name: str) -> object:
         return ("192.0.2.1", 4321) if name == "peername" else self
 
+    def fileno(self) -> int:
+        raise OSError("no socket, and so no kernel's buffer")
+
     def setsockopt(self, level: int, option: int, value: bytes) -> None:
         self.options.append((level, option, value))
 

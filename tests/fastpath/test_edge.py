@@ -11,6 +11,7 @@ import gc
 import re
 import socket
 import ssl
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -42,8 +43,11 @@ BOUNDS: dict[str, int] = {
     "max_connections": 1_000,
     "head_ms": 30_000,
     "body_gap_ms": 30_000,
+    "body_ms": 30_000,
+    "body_bytes_per_s": 1_000,
     "idle_ms": 30_000,
     "write_ms": 30_000,
+    "write_bytes_per_s": 1_000,
 }
 
 
@@ -998,7 +1002,7 @@ def test_an_idle_connection_is_closed_without_a_word() -> None:
     bench.over()
 
 
-def test_a_body_has_time_between_reads_not_in_all() -> None:
+def test_a_body_has_time_between_reads() -> None:
     bench = Bench(body_gap_ms=100, head_ms=30, idle_ms=30)
     bench.feed(request(b"Content-Length: 100", line=POST_LINE))
     for _ in range(8):
@@ -1007,6 +1011,30 @@ def test_a_body_has_time_between_reads_not_in_all() -> None:
     assert bench.transport.sent == b""
     bench.clock.pass_ms(800)
     assert [answer.status for answer in read_answers(bench.transport.sent)] == [408]
+    bench.over()
+
+
+@pytest.mark.parametrize("how", [b"Content-Length: 100", b"Transfer-Encoding: chunked"], ids=["length", "chunked"])
+def test_a_body_that_comes_byte_by_byte_has_its_time_in_all(how: bytes) -> None:
+    bench = Bench(body_gap_ms=1_000, body_ms=60, body_bytes_per_s=100)
+    bench.feed(request(how, line=POST_LINE))
+    begun = time.monotonic()
+    while not bench.transport.sent:
+        assert time.monotonic() - begun < 1, "60 ms, and 10 for each byte"
+        bench.clock.sleep_ms(20)
+        bench.feed(b"x" if b"Length" in how else b"1\r\nx\r\n")
+    assert time.monotonic() - begun >= 0.06
+    assert [answer.status for answer in read_answers(bench.transport.sent)] == [408]
+    bench.over()
+
+
+def test_a_body_that_makes_its_rate_takes_the_time_that_it_needs() -> None:
+    bench = Bench(body_gap_ms=100, body_ms=20, body_bytes_per_s=1_000)
+    bench.feed(request(b"Content-Length: 500", line=POST_LINE))
+    for _ in range(5):
+        bench.clock.sleep_ms(20)
+        bench.feed(b"x" * 100)
+    assert [answer.status for answer in read_answers(bench.transport.sent)] == [200]
     bench.over()
 
 
@@ -1049,6 +1077,23 @@ def test_a_client_that_takes_little_is_not_cut_off() -> None:
     bench.transport.unblock()
     assert app.drained == 1
     app.got[0].end()
+    bench.over()
+
+
+def test_a_client_that_takes_too_little_in_the_long_run_is_cut_off() -> None:
+    app = Answers()
+    bench = Bench(app, write_ms=25, write_bytes_per_s=10_000)
+    bench.feed(GET)
+    app.got[0].start(200, b"")
+    bench.transport.block(100_000)
+    begun = time.monotonic()
+    while not bench.transport.aborted:
+        assert time.monotonic() - begun < 1
+        bench.transport.buffered -= 1
+        bench.clock.sleep_ms(15)
+        bench.loop.run()
+    assert time.monotonic() - begun >= 0.025, "the write time-out is free"
+    assert (len(app.left), bench.edge.timeouts) == (1, 1)
     bench.over()
 
 
@@ -1643,8 +1688,11 @@ def test_no_order_of_events_breaks_a_connection(
         "body_bytes": 1_000,
         "head_ms": 100,
         "body_gap_ms": 100,
+        "body_ms": 150,
+        "body_bytes_per_s": 100_000,
         "idle_ms": 200,
         "write_ms": 100,
+        "write_bytes_per_s": 100_000,
     }
     bench = Bench(world.on_request, world.on_head, half_close=True, **bounds)
     transport, edge = bench.transport, bench.edge

@@ -23,6 +23,7 @@ from tests.support.scripted_upstream import Script, ScriptedUpstream, completion
 from tests.support.scripted_upstream import head as answer_head
 
 HEAD_MS = BODY_GAP_MS = WRITE_MS = 500
+BODY_MS, BODY_BYTES_PER_S = 1_500, 1_000
 IDLE_MS = 700
 LINGER_MS = 2_000
 """The edge's own: so long what a refused client still sends is dropped."""
@@ -66,6 +67,7 @@ SLOW: list[Slow] = [
     Slow("a head byte by byte", _drip(get()[:60], 0.02), 408, 0),
     Slow("a body that stops", [post()[:-1]], 408, BODY_GAP_MS),
     Slow("a body in crumbs that stops", [head(LENGTH), *_drip(BODY[:20], 0.05)], 408, BODY_GAP_MS),
+    Slow("a body in crumbs without a stop", [head(LENGTH), *_drip(BODY, 0.05)], 408, 0),
     Slow("chunks in crumbs that stop", [head(TE), *_drip(chunk(b"{")[:4] * 5, 0.03)], 400, BODY_GAP_MS),
     Slow("trailers in crumbs that stop", [head(TE) + chunk(BODY) + b"0\r\n", *_drip(b"A: b", 0.05)], 408, BODY_GAP_MS),
     Slow("goes on, and then does not", [head(LENGTH, CONTINUE), Await(1)], 408, BODY_GAP_MS),
@@ -95,7 +97,14 @@ def endless(_: object) -> Script:
 def node(provider: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     provider.script(json_answer(completion(LARGE)), name=LARGE_NAME)
     provider.script(endless, name=ENDLESS_NAME)
-    timeouts = {"head_ms": HEAD_MS, "body_gap_ms": BODY_GAP_MS, "idle_ms": IDLE_MS, "write_ms": WRITE_MS}
+    timeouts = {
+        "head_ms": HEAD_MS,
+        "body_gap_ms": BODY_GAP_MS,
+        "body_ms": BODY_MS,
+        "body_bytes_per_s": BODY_BYTES_PER_S,
+        "idle_ms": IDLE_MS,
+        "write_ms": WRITE_MS,
+    }
     made = Gateway(
         tmp_path_factory.mktemp("slow"),
         settings(provider, KEYS, timeouts=timeouts, log_level="warning"),

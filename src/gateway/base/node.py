@@ -28,9 +28,14 @@ class ServerTimeouts(msgspec.Struct, frozen=True):
 
     head_ms: int = 10_000
     body_gap_ms: int = 10_000
+    body_ms: int = 30_000
+    """A request's body has so long, and a second more for each `body_bytes_per_s` that have come of it."""
+    body_bytes_per_s: int = 500
     idle_ms: int = 75_000
     write_ms: int = 60_000
     """A client that takes nothing of a waiting answer for so long is dropped."""
+    write_bytes_per_s: int = 200
+    """Past `write_ms`, a client that takes less of a waiting answer on average is dropped."""
 
 
 class Bounds(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ Rules.
   costs a fifth of all that a short request costs, since the server answers it from a thread of its own.
 - An answer that breaks off is a coroutine that returns without the last part: the server then resets the HTTP/2 stream, or
   closes the HTTP/1.1 connection without the end of its framing (pinned by tests; ASGI itself does not promise it).
-- What the server leaves unbounded is bounded here: bodies, their sum, requests, the gap between two reads, the wait for a
-  client that does not take what it asked for.
+- What the server leaves unbounded is bounded here: bodies, their sum and their parts, requests, the gap between two reads, a body's
+  time in all, the wait for a client that does not take what it asked for.
 - What the server's parser lets pass and the native edge refuses is refused here, as far as the scope shows it.
 - An application that raises ends its own request, and the loop's exception handler is told.
 """
@@ -43,6 +43,10 @@ PART_BYTES = 32_768
 """The most that is sent at once: a client that takes less within the write time-out is dropped."""
 JOIN_BYTES = 4_096
 """Smaller parts of a body are joined: each object costs some 50 bytes beside its own."""
+FREE_PARTS = 8_192
+"""Receptions of a body, each of which costs the loop some 40 us however small it is."""
+BYTES_A_PART = 256
+"""That a body must have for each further one."""
 WATCH_S = 0.05
 """How long a request may be answered before it is asked whether its client has left."""
 MAX_FIELDS = 100
@@ -366,6 +370,8 @@ class AsgiEdge:
         self._refusal_fields = refusal_fields
         self._bounds = bounds
         self._body_gap_s = timeouts.body_gap_ms / 1_000
+        self._body_s = timeouts.body_ms / 1_000
+        self._body_bytes_per_s = timeouts.body_bytes_per_s
         self._write_s = timeouts.write_ms / 1_000
         self._exchanges: set[AsgiExchange] = set()
         self._unwatched: list[tuple[AsgiExchange, Receive]] = []
@@ -451,10 +457,11 @@ class AsgiEdge:
         if asked and not self._wanted(exchange):
             return False
         parts: list[bytes] = []
+        received = 0
         more = True
         while more and exchange.body_bytes != announced:
             try:
-                async with asyncio.timeout(self._body_gap_s):
+                async with asyncio.timeout(self._patience_s(exchange)):
                     message = await receive()
             except TimeoutError:
                 self._refuse(exchange, 408, "the body did not arrive in time")
@@ -471,12 +478,20 @@ class AsgiEdge:
                 if not self._wanted(exchange):
                     return False
             fault = self._keep(exchange, message.get("body", b""), parts)
+            received += 1
+            if received > FREE_PARTS + exchange.body_bytes // BYTES_A_PART:
+                fault = 400, "the body comes in too many small parts"
             if fault is not None:
                 self._refuse(exchange, *fault)
                 return False
         exchange.body = parts[0] if len(parts) == 1 else b"".join(parts)
         exchange.complete = True
         return True
+
+    def _patience_s(self, exchange: AsgiExchange) -> float:
+        """How long the next part of a body may take."""
+        passed_s = (now_ns() - exchange.received_ns) / 1e9
+        return min(self._body_gap_s, self._body_s + exchange.body_bytes / self._body_bytes_per_s - passed_s)
 
     def _wanted(self, exchange: AsgiExchange) -> bool:
         """Whether the application takes the body that is to come; else it has answered."""

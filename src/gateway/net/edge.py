@@ -48,8 +48,11 @@ def native_edge(
         max_connections=bounds.connections,
         head_ms=timeouts.head_ms,
         body_gap_ms=timeouts.body_gap_ms,
+        body_ms=timeouts.body_ms,
+        body_bytes_per_s=timeouts.body_bytes_per_s,
         idle_ms=timeouts.idle_ms,
         write_ms=timeouts.write_ms,
+        write_bytes_per_s=timeouts.write_bytes_per_s,
     )
 
 

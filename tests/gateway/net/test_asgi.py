@@ -11,7 +11,7 @@ import pytest
 
 from gateway.base.node import Bounds, ServerTimeouts
 from gateway.base.ports import Exchange
-from gateway.net.asgi import PART_BYTES, WRITE_HIGH_BYTES, AsgiEdge, Message
+from gateway.net.asgi import FREE_PARTS, PART_BYTES, WRITE_HIGH_BYTES, AsgiEdge, Message
 
 BOUNDS = Bounds(head_bytes=4_096, body_bytes=100, all_bodies_bytes=150, in_flight=2)
 TIMEOUTS = ServerTimeouts(body_gap_ms=50, write_ms=50)
@@ -499,6 +499,47 @@ def test_a_body_of_tiny_parts_is_whole() -> None:
 
     answered(answer, *(part(b"%d" % (n % 10), more=n < 99) for n in range(100)))
     assert bodies == [b"0123456789" * 10]
+
+
+def dripping(server: Server, data: bytes, every_s: float, count: int) -> None:
+    """The client sends its body so."""
+
+    async def receive() -> Message:
+        nonlocal count
+        await asyncio.sleep(every_s)
+        count -= 1
+        return part(data, more=count > 0)
+
+    server.receive = lambda: asyncio.ensure_future(receive())  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("data", "status"), [(b"x", 408), (b"x" * 10, 200)], ids=["too slow", "fast enough"])
+def test_a_body_has_its_time_in_all_by_its_bytes(data: bytes, status: int) -> None:
+    timeouts = ServerTimeouts(body_gap_ms=1_000, body_ms=60, body_bytes_per_s=500)
+
+    async def main() -> None:
+        server, application = Server(), Application(lambda e: e.respond(200, b"", b""))
+        dripping(server, data, 0.01, 10)
+        await serve(server, application, AsgiEdge(application, BOUNDS, timeouts))
+        assert server.status == status
+        assert bool(application.refusals) == (status == 408)
+
+    run(main())
+
+
+def test_a_body_in_too_many_small_parts_is_refused() -> None:
+    bounds = Bounds(body_bytes=1_000_000)
+
+    async def main(size: int, count: int, status: int) -> None:
+        server = Server(*(part(b"x" * size, more=n < count - 1) for n in range(count)))
+        server.receive = server._receive  # type: ignore[method-assign]
+        application = Application(lambda e: e.respond(200, b"", b""))
+        await serve(server, application, AsgiEdge(application, bounds, ServerTimeouts()))
+        assert server.status == status
+
+    run(main(1, FREE_PARTS, 200))
+    run(main(1, FREE_PARTS + 100, 400))
+    run(main(30, FREE_PARTS + 100, 200))
 
 
 def test_a_client_that_leaves_while_it_sends_is_forgotten() -> None:

@@ -306,9 +306,24 @@ SCHEMA = Record(
                 fields={
                     "head_ms": Field(_MS, "For a request's head to arrive.", _server_timeouts.head_ms),
                     "body_gap_ms": Field(_MS, "Between two reads of a request's body.", _server_timeouts.body_gap_ms),
+                    "body_ms": Field(
+                        _MS,
+                        "For a request's body to arrive, and a second more for each `body_bytes_per_s` of it that have come; past it 408.",
+                        _server_timeouts.body_ms,
+                    ),
+                    "body_bytes_per_s": Field(
+                        _RATE,
+                        "What a body that takes longer than `body_ms` must make.",
+                        _server_timeouts.body_bytes_per_s,
+                    ),
                     "idle_ms": Field(_MS, "That a connection is kept between requests.", _server_timeouts.idle_ms),
                     "write_ms": Field(
                         _MS, "That a client may take nothing of a waiting answer.", _server_timeouts.write_ms
+                    ),
+                    "write_bytes_per_s": Field(
+                        _RATE,
+                        "What a client must take on average of an answer that waits for it for longer than `write_ms`.",
+                        _server_timeouts.write_bytes_per_s,
                     ),
                 }
             ),
