@@ -10,6 +10,7 @@ cdef class Edge:
     cdef int64_t head_limit, body_limit, all_bodies_limit, max_in_flight, max_connections
     cdef int64_t head_ns, body_gap_ns, body_ns, body_byte_ns, idle_ns, write_ns, write_byte_ns
     cdef set _connections
+    cdef int64_t arriving                      # connections that were accepted and do not stand yet
     cdef bytes date_line
     cdef int64_t date_until_ns
     cdef readonly bint retiring, draining

@@ -47,13 +47,15 @@ class Edge:
     refusal_fields: Callable[[bytes | None], bytes] | None
     """Given the `origin` of what is refused below the application, further fields of the answer; None: there are none."""
     def __call__(self) -> EdgeConnection: ...
-    def on_behalf_of(self, client: str) -> EdgeConnection:
-        """A protocol for one accepted socket of `client`, which need not be its other end."""
+    def arrive(self) -> bool:
+        """Counts a connection that was accepted elsewhere and does not stand yet; False, and refused, past the bound."""
+    def arrived(self) -> None:
+        """One that was counted so stands, or is gone."""
+    def on_behalf_of(self, client: str | None) -> EdgeConnection:
+        """A protocol for one accepted socket of `client`, which need not be its other end; None: of its other end."""
     @property
-    def connections(self) -> int: ...
-    @property
-    def head_ms(self) -> int:
-        """The time for a head."""
+    def connections(self) -> int:
+        """Also those that do not stand yet."""
     @property
     def retiring(self) -> bool: ...
     @property

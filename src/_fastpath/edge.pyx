@@ -213,8 +213,20 @@ cdef class Edge:
         """A protocol for one accepted socket."""
         return EdgeConnection.__new__(EdgeConnection, self)
 
+    def arrive(self):
+        """Counts a connection that was accepted elsewhere and does not stand yet; False, and refused, past the bound."""
+        if self.connections >= self.max_connections:
+            self.refused_connections += 1
+            return False
+        self.arriving += 1
+        return True
+
+    def arrived(self):
+        """One that was counted so stands, or is gone."""
+        self.arriving -= 1
+
     def on_behalf_of(self, str client):
-        """A protocol for one accepted socket of `client`, which need not be its other end."""
+        """A protocol for one accepted socket of `client`, which need not be its other end; None: of its other end."""
         cdef EdgeConnection connection = EdgeConnection.__new__(EdgeConnection, self)
         connection.client = client
         return connection
@@ -224,11 +236,7 @@ cdef class Edge:
 
     @property
     def connections(self):
-        return len(self._connections)
-
-    @property
-    def head_ms(self):
-        return self.head_ns // NS_PER_MS
+        return len(self._connections) + self.arriving
 
     def retire(self):
         """From now on each answer says that it is the last one on its connection, and closes it. Who rests between two requests is

@@ -49,7 +49,7 @@ NOTICE_S = 0.02
 _UNUSED = 3
 """References to a retired snapshot that no request pins: of the list, of its reader, and of the call that counts."""
 _CLOSE_S = 5.0
-ARRIVAL_NS, TLS_ARRIVAL_NS = 100_000_000, 5_000_000_000
+ARRIVAL_NS = 100_000_000
 """From accepting a connection to its being counted, at most."""
 _LOOK_S = 0.01
 """Between two looks whether all callers have gone."""
@@ -121,10 +121,10 @@ class Worker:
         self._pools.warm()
         await self._open()
         tasks = [asyncio.create_task(step()) for step in (self._beat, self._follow)]
-        for listener in self._listeners:
-            certificates = asyncio.create_task(follow_certificates(listener, self._pools, services.log.event))
-            certificates.add_done_callback(_raise_failure)
-            tasks.append(certificates)
+        of_listeners = [listener.tls for listener in self._listeners if listener.tls is not None]
+        certificates = asyncio.create_task(follow_certificates(of_listeners, self._pools, services.log.event))
+        certificates.add_done_callback(_raise_failure)
+        tasks.append(certificates)
         _settle_memory()
         memory.set_state(slot, slots.SERVING)
         self._log.event("info", "worker.serving", slot=slot, pid=os.getpid(), version=self._pipeline.version)
@@ -235,10 +235,9 @@ class Worker:
             edge.retire()
         self._close_sockets()
         self._log.event("info", "worker.retiring", slot=self._slot, connections=sum(e.connections for e in edges))
-        # Who was accepted is counted when its handshake is done.
-        stay_until_ns = now_ns() + (TLS_ARRIVAL_NS if self._node.tls else ARRIVAL_NS)
+        stay_until_ns = now_ns() + ARRIVAL_NS
         while not self._stopping:
-            if now_ns() >= stay_until_ns and not any(e.in_flight or e.connections or e.waiting for e in edges):
+            if now_ns() >= stay_until_ns and not any(e.in_flight or e.connections for e in edges):
                 break
             await asyncio.sleep(_LOOK_S)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -16,8 +15,6 @@ from gateway.net.cors import CrossOrigin
 from gateway.net.forwarded import Forwarded, Handler
 
 BACKLOG = 4_096
-_LATE_TLS_S = 2.0
-"""For a handshake that begins while the worker drains."""
 
 RefusalFields = Callable[[bytes | None], bytes]
 """Header lines that are added to the refusal of a request of that `origin`."""
@@ -76,15 +73,11 @@ class RunningEdge(Protocol):
 
     @property
     def connections(self) -> int:
-        """Accepted sockets that are known to be open."""
+        """Accepted sockets, also those whose PROXY header or TLS handshake is under way."""
 
     @property
     def body_bytes(self) -> int:
         """Of request bodies that it holds."""
-
-    @property
-    def waiting(self) -> int:
-        """Accepted sockets that are not counted yet."""
 
     def announce(self) -> None:
         """From now on answers tell their callers to connect anew, where the protocol has a word for that."""
@@ -102,24 +95,12 @@ class RunningEdge(Protocol):
         """Breaks off what is left; each request is accounted for."""
 
 
-async def listen(
-    loop: asyncio.AbstractEventLoop, edge: Edge, listener: socket.socket, tls: ssl.SSLContext | None = None
-) -> asyncio.Server:
+async def listen(loop: asyncio.AbstractEventLoop, edge: Edge, listener: socket.socket) -> asyncio.Server:
     """Accepts on a copy of `listener`, which stays the caller's."""
     protocol = cast("Callable[[], asyncio.Protocol]", edge)  # a protocol by its methods, not by its base
-    handshake_s = edge.head_ms / 1_000 if tls is not None else None
-    return await loop.create_server(
-        protocol, sock=listener.dup(), backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
-    )
+    return await loop.create_server(protocol, sock=listener.dup(), backlog=BACKLOG)
 
 
-async def connect(
-    loop: asyncio.AbstractEventLoop, edge: Edge, connection: socket.socket, tls: ssl.SSLContext | None = None
-) -> None:
-    """Takes in a connection that was accepted elsewhere; returns when it stands. Raises OSError, also for a TLS handshake that fails."""
-    await loop.connect_accepted_socket(
-        cast("Callable[[], asyncio.Protocol]", edge),
-        connection,
-        ssl=tls,
-        ssl_handshake_timeout=_LATE_TLS_S if tls else None,
-    )
+async def connect(loop: asyncio.AbstractEventLoop, edge: Edge, connection: socket.socket) -> None:
+    """Takes in a connection that was accepted elsewhere; returns when it stands. Raises OSError."""
+    await loop.connect_accepted_socket(cast("Callable[[], asyncio.Protocol]", edge), connection)

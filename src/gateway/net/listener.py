@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Sequence
 
 from _fastpath.edge import Edge
 from gateway.base.addresses import Networks
 from gateway.base.node import Node
-from gateway.net.edge import connect, listen
-from gateway.net.proxy_gate import ProxyGate, Report
+from gateway.net.edge import BACKLOG, connect, listen
+from gateway.net.gate import Gate, Report
 from gateway.net.tls import server_files
 
 
@@ -42,68 +41,46 @@ class Listener:
         self._edge = edge
         self._socket = listener
         self.tls = server_files(node.tls)
-        """Renewed by its owner; see `take_up_tls`."""
+        """Renewed by its owner; each connection gets the newest."""
         self._server: asyncio.Server | None = None
-        self._context: ssl.SSLContext | None = None
-        """Of the server."""
-        self._gate: ProxyGate | None = None
-        if node.proxy_protocol:
-            trusted, header_s = Networks(node.proxy_protocol), node.timeouts.head_ms / 1_000
-            self._gate = ProxyGate(loop, edge, listener, trusted, report, header_s=header_s, tls=self.tls)
-        self._closed = False
+        self._gate: Gate | None = None
+        if node.proxy_protocol or self.tls is not None:
+            trusted = Networks(node.proxy_protocol) if node.proxy_protocol else None
+            arrival_s = node.timeouts.head_ms / 1_000
+            self._gate = Gate(loop, edge, listener, report, trusted=trusted, arrival_s=arrival_s, tls=self.tls)
 
     async def open(self) -> None:
         """Accepts from now on. Raises OSError."""
-        if self._gate is not None:  # it takes the context for each connection
+        if self._gate is not None:
             self._gate.open()
-            return
-        context = self.tls.context if self.tls is not None else None
-        server = await listen(self._loop, self._edge, self._socket, context)
-        before, self._server = self._server, server
-        self._context = context
-        if before is not None:
-            before.close()
-        if self._closed:
-            server.close()
-
-    async def take_up_tls(self) -> None:
-        """New connections get the context that `tls` has by now. Raises OSError: they still get the one before.
-
-        The socket is not touched: another server begins to accept on it before the present one ends, so nobody is refused.
-        """
-        stale = self.tls is not None and self.tls.context is not self._context
-        if stale and self._gate is None and not self._closed:
-            await self.open()
-
-    @property
-    def waiting(self) -> int:
-        """Connections whose PROXY header has not come yet."""
-        return self._gate.waiting if self._gate is not None else 0
+        else:
+            self._server = await listen(self._loop, self._edge, self._socket)
 
     def stop(self) -> None:
         """Accepts nobody more; those who have connected stay."""
-        self._closed = True
         if self._gate is not None:
             self._gate.stop()
         if self._server is not None:
             self._server.close()
 
     async def take_the_last(self) -> None:
-        """Stops, and takes in those who wait in the socket's queue: closing the socket resets them. Not behind a gate."""
+        """Stops, and takes in those who wait in the socket's queue: closing the socket resets them."""
+        if self._gate is not None:
+            await self._gate.take_the_last(BACKLOG)
+            return
         self.stop()
         arriving = []
-        while self._gate is None:
+        while True:
             try:
                 connection, _ = self._socket.accept()
             except OSError:  # nobody waits; or the socket was closed before
                 break
             connection.setblocking(False)
-            context = self.tls.context if self.tls is not None else None
-            arriving.append(connect(self._loop, self._edge, connection, context))
+            arriving.append(connect(self._loop, self._edge, connection))
         await asyncio.gather(*arriving, return_exceptions=True)  # those who break off are gone
 
     def close(self) -> None:
-        """Accepts nobody more, and drops those whose PROXY header has not come."""
+        """Accepts nobody more, and drops those whose PROXY header or handshake is not done."""
         self.stop()
         if self._gate is not None:
             self._gate.close()
@@ -128,10 +105,6 @@ class NativeEdge:
     @property
     def body_bytes(self) -> int:
         return self._edge.body_bytes
-
-    @property
-    def waiting(self) -> int:
-        return sum(listener.waiting for listener in self._listeners)
 
     def announce(self) -> None:
         self._edge.retire()

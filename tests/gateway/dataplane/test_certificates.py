@@ -1,4 +1,4 @@
-"""Files that change while a worker serves: what is taken up, what is told, and what is tried again."""
+"""Files that change while a worker serves: what is taken up, and what is told."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def spoil(file: str) -> None:
     Path(file).write_text("none")
 
 
-def test_each_outcome_is_told_once_and_what_could_not_be_taken_up_is_tried_again(
+def test_each_outcome_is_told_once_and_new_connections_get_what_is_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(certificates, "LOOK_EVERY_S", 0.01)
@@ -46,7 +46,7 @@ def test_each_outcome_is_told_once_and_what_could_not_be_taken_up_is_tried_again
     events: list[tuple[str, str, str]] = []
 
     def report(level: str, event: str, **fields: Any) -> None:
-        events.append((level, event, fields.get("of", "") or fields["error"]))
+        events.append((level, event, fields["of"]))
 
     async def told(count: int) -> None:
         while len(events) < count:  # noqa: ASYNC110 - a report is called, it is no future
@@ -56,8 +56,9 @@ def test_each_outcome_is_told_once_and_what_could_not_be_taken_up_is_tried_again
 
     async def main() -> None:
         async with serving(tls=Tls(*pair)) as served:
-            listener = served.listener
-            following = asyncio.ensure_future(follow_certificates(listener, cast(Pools, FakePools(provider)), report))
+            assert served.listener.tls is not None
+            pools = cast(Pools, FakePools(provider))
+            following = asyncio.ensure_future(follow_certificates([served.listener.tls], pools, report))
             await told(0)
 
             authority.issue("gateway").write(tmp_path, "gateway")
@@ -65,17 +66,9 @@ def test_each_outcome_is_told_once_and_what_could_not_be_taken_up_is_tried_again
             spoil(ours[1])
             await told(2)
 
-            opened, faults = listener.open, [OSError(24, "Too many open files")]
-
-            async def failing() -> None:
-                if faults:
-                    raise faults.pop()
-                await opened()
-
-            monkeypatch.setattr(listener, "open", failing)
             fresh = authority.issue("localhost")
             fresh.write(tmp_path)
-            await told(4)
+            await told(3)
             async with calling(served.port, tls=trusting) as client:
                 await client.ask()
                 assert client.certificate == ssl.PEM_cert_to_DER_cert(fresh.pem.decode())
@@ -88,5 +81,4 @@ def test_each_outcome_is_told_once_and_what_could_not_be_taken_up_is_tried_again
         ("info", "tls.renewed", "the provider 'p'"),
         ("error", "tls.refused", "the provider 'p'"),
         ("info", "tls.renewed", "the listener"),
-        ("error", "tls.not_taken_up", "too many open files"),
     ]

@@ -22,7 +22,7 @@ from _fastpath.wheel import Wheel
 from gateway.base.node import Address, Cors, Node, ServerTimeouts, Tls, TrustedProxies
 from gateway.base.ports import Exchange
 from gateway.codec.proxy_protocol import SIGNATURE_V2
-from gateway.net import proxy_gate
+from gateway.net import gate
 from gateway.net.edge import behind_node, native_edge
 from gateway.net.listener import Listener
 from tests.support.certificates import Authority
@@ -102,7 +102,7 @@ async def serving(at: str = "127.0.0.1", **settings: Any) -> AsyncIterator[Servi
             edge.abort_all()
             wheel.close()
             await asyncio.sleep(0.01)
-            assert listener.waiting == 0 and edge.connections == 0
+            assert edge.connections == 0
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -189,7 +189,6 @@ def test_without_trust_the_listener_is_the_loops_own_server() -> None:
     async def main() -> None:
         async with serving() as served, calling(served.port) as client:
             assert await client.ask() == b"127.0.0.1"
-            assert served.listener.waiting == 0
         async with serving() as served, calling(served.port, V1) as client:
             await client.read()
             assert client.status == 400
@@ -360,25 +359,82 @@ def test_a_balancer_that_only_knocks_is_no_news_and_one_that_breaks_off_is() -> 
     run(main)
 
 
-def test_what_waits_is_bounded_and_the_rest_waits_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy_gate, "MAX_ARRIVALS", 3)
+async def counted(served: Serving, count: int) -> None:
+    while served.edge.connections != count:  # noqa: ASYNC110 - of others
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(("tls", "proxied"), [(True, False), (False, True), (True, True)])
+def test_who_has_not_entered_counts_from_the_moment_it_was_accepted(
+    tls: bool, proxied: bool, pair: tuple[str, str], trusting: ssl.SSLContext
+) -> None:
+    """Neither a PROXY header, nor a handshake, nor a request: past the bound a newcomer is closed at once, until one is gone."""
+    bounds = msgspec.structs.replace(Node().bounds, connections=6)
+    settings: dict[str, Any] = {"tls": Tls(*pair) if tls else None, "proxy_protocol": LOOPBACK if proxied else ()}
+    header, context = V1 if proxied else b"", trusting if tls else None
 
     async def main() -> None:
-        async with serving(proxy_protocol=LOOPBACK) as served:
-            silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(5)]
-            async with calling(served.port, V1) as client:
-                answer = asyncio.ensure_future(client.ask())
-                await asyncio.sleep(0.05)
-                assert served.listener.waiting == 3 and not answer.done()
-                for _, writer in silent:
-                    writer.close()
-                assert await answer == b"203.0.113.7"
+        async with serving(bounds=bounds, **settings) as served, calling(served.port, header, context) as first:
+            await first.ask()
+            silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(3)]
+            begun = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(2)]
+            for _, writer in begun:
+                writer.write(header + b"\x16\x03\x01" if tls else header)  # a handshake begins, or a request does not
+            await counted(served, 6)
+            async with calling(served.port) as late:
+                assert await late.closed()
+            assert served.edge.refused_connections == 1
+            await first.ask()
+            for _, writer in (*silent[:2], *begun[:1]):
+                writer.close()
+            await counted(served, 3)
+            async with calling(served.port, header, context) as next_one:
+                await next_one.ask()
+                assert (next_one.status, served.edge.connections) == (200, 4)
+            for _, writer in (*silent, *begun):
+                writer.close()
+            await counted(served, 1)
+
+    run(main)
+
+
+def test_who_shakes_no_hands_is_gone_when_its_time_is(pair: tuple[str, str], trusting: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with serving(tls=Tls(*pair), timeouts=ServerTimeouts(head_ms=100)) as served:
+            halves = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(20)]
+            for _, writer in halves:
+                writer.write(b"\x16\x03\x01")
+            await counted(served, 20)
+            await counted(served, 0)
+            for _, writer in halves:
+                writer.close()
+            async with calling(served.port, tls=trusting) as client:
+                await client.ask()
+
+    run(main)
+
+
+def test_who_waits_in_the_queue_as_the_listener_ends_is_taken_in(
+    pair: tuple[str, str], trusting: ssl.SSLContext
+) -> None:
+    async def main() -> None:
+        async with serving(tls=Tls(*pair)) as served:
+            listener = served.listener
+            waiting = [asyncio.ensure_future(asyncio.open_connection("127.0.0.1", served.port)) for _ in range(3)]
+            ending = asyncio.ensure_future(listener.take_the_last())
+            for reader, writer in await asyncio.gather(*waiting):
+                client = Client(reader, writer)
+                await client.start_tls(trusting)
+                await client.ask()
+                assert client.status == 200
+            await ending
+            assert served.edge.connections == 3
 
     run(main)
 
 
 def test_a_process_without_descriptors_rests_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy_gate, "REST_S", 0.05)
+    monkeypatch.setattr(gate, "REST_S", 0.05)
     faults = [OSError(errno.EMFILE, "Too many open files"), ConnectionAbortedError()]
     accept = socket.socket.accept
 
@@ -558,7 +614,6 @@ def test_a_new_certificate_is_shown_to_new_connections_and_disturbs_no_other(
     async def renew(served: Serving) -> None:
         authority.issue("localhost").write(tmp_path)
         assert served.listener.tls is not None and await asyncio.to_thread(served.listener.tls.renew) == ""
-        await served.listener.take_up_tls()
 
     async def main() -> None:
         async with (
@@ -618,7 +673,6 @@ def test_a_session_that_was_opened_under_a_withdrawn_authority_is_not_resumed(
             assert reused, "while the authority stands, a session saves the handshake"
             ca.write_bytes(after.pem)
             assert served.listener.tls is not None and served.listener.tls.renew() == ""
-            await served.listener.take_up_tls()
             with pytest.raises(OSError):
                 await asyncio.to_thread(ask, served.port, session)
 
