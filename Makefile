@@ -29,7 +29,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test test-all setup lint format unit unit-all newer bench lock clean
+.PHONY: help run test test-all setup lint format unit unit-all newer bench profile lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -76,6 +76,9 @@ newer:  ## the tests that depend on the Python, on a newer one where this machin
 
 bench: setup  ## what it costs, beside nginx in the same run
 	$(BIN)/python -m bench
+
+profile: setup  ## where a worker's time goes: flame graphs, and the kernels as Cython sees them, in build/profile
+	$(BIN)/python -m bench.profile
 
 $(BIN)/python:
 	$(call section,Python environment in $(VENV))
