@@ -25,6 +25,7 @@ from gateway.adapters.spool import Spool
 from gateway.adapters.tokens import KernelCounter
 from gateway.base.budget import period_at
 from gateway.base.node import AGENT_SLOTS, Address, Node, slot_count
+from gateway.base.private import is_loose
 from gateway.base.snapshot import Snapshot, SnapshotError
 from gateway.control.config import Loaded, resolve
 from gateway.dataplane.agent import Agent, AgentServices, write_snapshot
@@ -260,6 +261,11 @@ def _prepare(options: Options, on_warning: Callable[[str], None]) -> Prepared:
 def _warn(options: Options, loaded: Loaded, on_warning: Callable[[str], None]) -> None:
     for warning in loaded.warnings:
         on_warning(str(warning))
+    state_dir = loaded.node.state_dir
+    if state_dir.exists() and is_loose(state_dir):
+        on_warning(
+            f"{state_dir} is open to others than its owner, who may find keys and usage in it: `chmod 700 {state_dir}`"
+        )
     if options.data_plane:
         for line in check_file_limit(loaded.node.bounds.connections, edges=1 + (loaded.node.http2 is not None)):
             on_warning(line)

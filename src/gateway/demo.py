@@ -27,6 +27,7 @@ from typing import Final, cast
 import msgspec
 
 from gateway.base.node import Address
+from gateway.base.private import make_private
 from gateway.control.config import Loaded, load
 from gateway.control.keys import KeyStore, key_hmac
 from gateway.supervisor import ChildEnv, StateLock, worker_count
@@ -204,7 +205,7 @@ def prepare(state_dir: Path, *, port: int = 8080, environ: Mapping[str, str] = o
     names = ("the gateway", "the control plane", "the ops listener")
     listeners = [_address(name, port + offset, notes) for offset, name in enumerate(names)]
 
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(state_dir)
     config_path = state_dir / "gateway.yaml"
     config_path.write_text(_configuration(listeners, model_port, with_openai=with_openai), encoding="utf-8")
     return DemoPlan(

@@ -268,6 +268,18 @@ def test_a_second_node_on_the_same_state_is_refused(make_gateway: MakeGateway) -
     assert node.ops("/readyz").status == 200
 
 
+def test_what_a_node_keeps_is_its_owners_alone_and_it_warns_where_that_is_not_so(make_gateway: MakeGateway) -> None:
+    node = make_gateway()
+    kept = [node.state_dir, *node.state_dir.rglob("*")]
+    assert len(kept) > 8
+    assert [path for path in kept if path.is_dir() and path.stat().st_mode & 0o077] == []
+    assert "chmod 700" not in node.log_file.read_text()
+    node.stop()
+    node.state_dir.chmod(0o755)
+    node.start()
+    assert f"warning: {node.state_dir} is open to others" in node.log_file.read_text()
+
+
 def test_a_mistaken_configuration_starts_nothing(make_gateway: MakeGateway) -> None:
     node = make_gateway(start=False)
     node.configure({**node.settings, "listen": "nowhere", "teams": {"t": {"limits": {"requests_per_minute": 0}}}})

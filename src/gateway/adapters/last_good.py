@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.adapters.release import Release, Seal, open_value
+from gateway.base.private import make_private
 from gateway.base.snapshot import Snapshot
 
 
@@ -34,7 +35,7 @@ def write_last_good(file: Path, release: Release, value: bytes) -> None:
 
 def replace_private(file: Path, data: bytes) -> None:
     """Replaces a file that its owner alone may read: another reader sees the old one or the new one, whole. Raises OSError."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_private(file.parent)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
         stream.write(data)

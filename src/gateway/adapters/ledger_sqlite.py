@@ -23,6 +23,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.base.private import make_private
 from gateway.base.usage import UsageRecord
 
 BUSY_TIMEOUT_MS = 5_000
@@ -131,7 +132,7 @@ class SqliteLedger:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite's own files take over this mode
         self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False)
         try:

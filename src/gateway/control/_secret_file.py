@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.base.private import make_private
+
 _NAME_BYTES = 8
 
 
@@ -24,7 +26,7 @@ def make_secret_file(file: Path, secret: Callable[[], str]) -> bool:
     """
     if file.exists():
         return False
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_private(file.parent)
     temporary = file.with_name(f".{file.name}.{os.urandom(_NAME_BYTES).hex()}")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(f"{secret()}\n")

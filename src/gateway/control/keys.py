@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.base.private import make_private
 from gateway.base.snapshot import Budget, Key, Limits
 
 MAX_KEYS = 100_000
@@ -218,7 +219,7 @@ class KeyStore:
     def _locked(self) -> Iterator[None]:
         """One writer at a time. The lock has a file of its own, since the store's is replaced."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.path.parent)
             lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise KeyStoreError(f"cannot write in {self.path.parent}: {_why(error)}") from error

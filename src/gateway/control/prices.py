@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway import __version__
+from gateway.base.private import make_private
 from gateway.base.snapshot import NANO_USD, Price
 from gateway.control import _urls
 
@@ -91,7 +92,7 @@ class PriceBook:
         """Writes what was asked for, if anything was and the file does not hold just that. Raises OSError."""
         if self._file is None or not self._used or self._used == self._kept:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self._file.parent)
         temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
             stream.write(msgspec.json.encode(_Kept(_edition(), self._used)))

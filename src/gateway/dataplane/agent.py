@@ -29,6 +29,7 @@ from gateway.base import node as slots
 from gateway.base.errors import ConfigurationError
 from gateway.base.node import Bounds, Node, ServerTimeouts
 from gateway.base.ports import SOURCE_KINDS, SnapshotSource, SourceStatus
+from gateway.base.private import make_private
 from gateway.base.snapshot import Encoded, Key, Limits, Snapshot, Team, encode
 from gateway.dataplane.worker import Log
 from gateway.net.edge import listen, native_edge
@@ -82,7 +83,7 @@ class AgentServices(msgspec.Struct):
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Replaces the node's snapshot file: another reader sees the old one or the new one, whole. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -31,6 +31,45 @@ def die_with_parent(parent_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def signal_lock_holder(pid: int, number: int, file: Path) -> bool:
+    """Signals a process if it holds the lock of a file (flock(2)); whether it does.
+
+    The handle is opened first, so that no process that was given the number meanwhile is meant. Elsewhere than on Linux the number
+    is believed.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+        PermissionError: it is another user's.
+    """
+    if sys.platform != "linux":
+        os.kill(pid, number)
+        return True
+    handle = os.pidfd_open(pid)
+    try:
+        holds = _holds_lock(pid, file.stat())
+        if holds:
+            signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)
+    return holds
+
+
+def _holds_lock(pid: int, file: os.stat_result) -> bool:
+    """Whether a descriptor of the process holds an exclusive lock of the file (proc_pid_fdinfo(5)). Raises PermissionError."""
+    folder = Path(f"/proc/{pid}")
+    for descriptor in (folder / "fd").iterdir():
+        try:
+            if os.path.samestat(descriptor.stat(), file):
+                facts = (folder / "fdinfo" / descriptor.name).read_text()
+                if any(
+                    line.startswith("lock:") and {"FLOCK", "WRITE"} <= {*line.split()} for line in facts.splitlines()
+                ):
+                    return True
+        except FileNotFoundError:  # it was closed meanwhile, or leads to what has no name
+            continue
+    return False
+
+
 def usable_cpus() -> int:
     """CPUs that this process may be scheduled on; 1 where the kernel does not spread connections over sockets."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1

@@ -1,7 +1,8 @@
 """One supervisor a state directory: a pid file with a lock that is held for life.
 
 The lock is the truth, the number in the file only names the holder: a supervisor that was killed leaves the number and
-no lock. The file is never removed, since a lock on a removed file keeps nobody out.
+no lock. Whoever can open the file can hold the lock in its place, so before the number is signalled the kernel is asked whether that
+process is the one that holds it. The file is never removed, since a lock on a removed file keeps nobody out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gateway.supervisor._errors import StartError, StateDirInUseError
+from gateway.base.private import PRIVATE, is_loose, make_private
+from gateway.supervisor import _platform
+from gateway.supervisor._errors import NoNodeError, StartError, StateDirInUseError
 
 
 class StateLock:
@@ -30,8 +33,10 @@ class StateLock:
             self._file = os.fdopen(inherited_fd, "a+")
             return
         try:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-            self._file = (self.run_dir / "supervisor.pid").open("a+")  # "w" would empty the holder's
+            make_private(self.run_dir)
+            if is_loose(self.run_dir) and self.run_dir.stat().st_uid == os.geteuid():
+                self.run_dir.chmod(PRIVATE)  # all in it is ours: made by a version that let others look in
+            self._file = _pid_file(state_dir).open("a+")  # "w" would empty the holder's
         except OSError as error:
             reason = error.strerror or str(error)
             raise StartError(f"state_dir {state_dir} cannot be used: {reason}; mend it or name another") from error
@@ -53,14 +58,37 @@ class StateLock:
             OSError: the pid file cannot be read.
         """
         try:
-            with (state_dir / "run" / "supervisor.pid").open("r+") as file:
+            with _pid_file(state_dir).open("r+") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    return int(file.read())
+                    pid = int(file.read())
+                    return pid if pid > 0 else None
         except (FileNotFoundError, ValueError):  # never started, or just starting
             pass
         return None
+
+    @staticmethod
+    def signal_holder(state_dir: Path, pid: int, number: int) -> None:
+        """Signals the supervisor that holds the directory, and nobody else.
+
+        Args:
+            pid: what `holder` has answered.
+
+        Raises:
+            NoNodeError: it has ended, it is another user's, or another process than the one that holds the directory.
+        """
+        node = f"the node of {state_dir} (pid {pid})"
+        try:
+            if not _platform.signal_lock_holder(pid, number, _pid_file(state_dir)):
+                raise NoNodeError(
+                    f"{_pid_file(state_dir)} names pid {pid}, which is not the process that holds the directory: nothing was "
+                    "signalled; find out who holds it (`fuser` names them)"
+                )
+        except PermissionError as error:
+            raise NoNodeError(f"{node} runs as another user: use its account, or root") from error
+        except ProcessLookupError as error:
+            raise NoNodeError(f"{node} has just ended") from error
 
     def _read(self) -> str:
         self._file.seek(0)
@@ -90,3 +118,7 @@ class StateLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _pid_file(state_dir: Path) -> Path:
+    return state_dir / "run" / "supervisor.pid"

@@ -104,14 +104,7 @@ def restart(state_dirs: Sequence[Path], wait: bool = False) -> Iterator[Progress
     state_dir, pid = _holder(state_dirs)
     run_dir = state_dir / "run"
     before = read(run_dir)
-    try:
-        os.kill(pid, RESTART_SIGNAL)
-    except PermissionError as error:
-        raise NoNodeError(
-            f"the node of {state_dir} (pid {pid}) runs as another user: use its account, or root"
-        ) from error
-    except ProcessLookupError as error:
-        raise NoNodeError(f"the node of {state_dir} (pid {pid}) has just ended") from error
+    StateLock.signal_holder(state_dir, pid, RESTART_SIGNAL)
     begun_s = time.monotonic()
     shown: Progress | None = None
     while True:
