@@ -15,6 +15,7 @@ Exit codes (those of sysexits.h where they fit):
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from gateway.cli_config import config as config_commands
 
 if TYPE_CHECKING:
     from gateway.base.node import Node
+    from gateway.base.snapshot import Key
     from gateway.control.config import Loaded
     from gateway.supervisor.progress import Progress, Step
 
@@ -300,7 +302,7 @@ def _get(address: str, path: str) -> bytes:
 def _show_status(answer: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    console = Console()
+    console = Console(markup=False)
     config = answer["config"]
     console.print(
         f"throughway {answer['version']}: {answer['readiness']}; configuration {config['version']} "
@@ -360,6 +362,12 @@ def create_key(
     concurrency: int | None = None,
     budget_usd: Annotated[str | None, Parameter(help="Dollars a period, such as 12.50.")] = None,
     budget_per: Literal["day", "week", "month", "total"] = "month",
+    expires: Annotated[
+        str | None,
+        Parameter(
+            help="How long it works, such as 12h, 30d or 8w; or until when: 2027-01-31 (to its end, UTC), 2027-01-31T12:00:00Z."
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> int:
     """Make a key. Its secret is shown once, here, and kept nowhere."""
@@ -392,14 +400,17 @@ def create_key(
             models=model,
             limits=Limits(requests_per_minute, tokens_per_minute, concurrency),
             budget=None if budget_usd is None else Budget(_nano_usd(budget_usd), budget_per),
+            expires_at_s=None if expires is None else _expiry(expires),
         )
+    until = _instant(stored.key.expires_at_s)
     if json:
-        print(msgspec.json.encode({"id": stored.key.id, "name": name, "secret": secret}).decode())
+        made = {"id": stored.key.id, "name": name, "secret": secret, "expires": until or None}
+        print(msgspec.json.encode(made).decode())
     else:
         print(secret)
-        _say(
-            f"key {name!r} ({stored.key.id}) is made; {_takes_effect(loaded.node, in_fleet=loaded.node.redis is not None)}. The secret is not kept."
-        )
+        effect = _takes_effect(loaded.node, in_fleet=loaded.node.redis is not None)
+        until = until and f", to work until {until}"
+        _say(f"key {name!r} ({stored.key.id}) is made{until}; {effect}. The secret is not kept.")
     return 0
 
 
@@ -417,6 +428,28 @@ def _nano_usd(text: str) -> int:
     return int(value)
 
 
+def _expiry(text: str) -> int:
+    """Unix time of a duration from now, or of a date."""
+    from gateway.control.config import instant  # noqa: PLC0415
+
+    if duration := re.fullmatch(r"(\d{1,4})([hdw])", text):
+        at_s = int(time.time()) + int(duration[1]) * {"h": 3_600, "d": 86_400, "w": 604_800}[duration[2]]
+    elif date := instant(text):
+        at_s = int(date.timestamp())
+    else:
+        _fail(
+            EXIT_USAGE, f"--expires must be a time such as 12h, 30d or 8w, or a date such as 2027-01-31; it is {text!r}"
+        )
+    if at_s <= time.time():
+        _fail(EXIT_USAGE, f"--expires lies in the past: {text!r}; the key would never work")
+    return at_s
+
+
+def _instant(at_s: int | None) -> str:
+    """As RFC 3339 has it; "" for none."""
+    return "" if at_s is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s))
+
+
 @keys.command(name="list")
 def list_keys(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
     """List the keys of the state directory and those of the configuration file."""
@@ -430,20 +463,33 @@ def list_keys(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
         loaded = load(config)
         stored = KeyStore(loaded.node.keys_file).list()
     in_store = {s.key.id for s in stored}
-    rows = [(k, "live", "file") for k in loaded.snapshot.keys if k.id not in in_store]
-    rows += [(s.key, "live" if s.live else "revoked", "store") for s in stored]
+    rows = [(k, _state_of(k), "file") for k in loaded.snapshot.keys if k.id not in in_store]
+    rows += [(s.key, _state_of(s.key) if s.live else "revoked", "store") for s in stored]
     if json:
         shown = [
-            {"id": k.id, "name": k.name, "team": k.team, "models": k.models, "state": state, "source": source}
+            {
+                "id": k.id,
+                "name": k.name,
+                "team": k.team,
+                "models": k.models,
+                "state": state,
+                "source": source,
+                "expires": _instant(k.expires_at_s) or None,
+            }
             for k, state, source in rows
         ]
         print(msgspec.json.encode(shown).decode())
         return 0
-    table = plain_table("name", "id", "team", "models", "state", "source")
+    table = plain_table("name", "id", "team", "models", "state", "source", "expires")
     for key, state, source in rows:
-        table.add_row(key.name, key.id, key.team or "", " ".join(key.models), state, source)
-    Console().print(table)
+        row = (key.name, key.id, key.team or "", " ".join(key.models), state, source, _instant(key.expires_at_s))
+        table.add_row(*row)
+    Console(markup=False).print(table)
     return 0
+
+
+def _state_of(key: Key) -> str:
+    return "expired" if key.expires_at_s is not None and key.expires_at_s <= time.time() else "live"
 
 
 @keys.command(name="revoke")

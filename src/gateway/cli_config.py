@@ -115,7 +115,7 @@ def history(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
     for index, release in enumerate(releases):
         at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(release.at_ms / 1_000))
         table.add_row("" if index else "*", release.version, str(release.sequence), at, release.by, release.note)
-    Console().print(table, markup=False) if releases else _say("nothing was published yet")
+    Console(markup=False).print(table) if releases else _say("nothing was published yet")
     return 0
 
 

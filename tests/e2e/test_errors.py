@@ -148,7 +148,7 @@ CASES = {
     # Whose it is
     "no-key": Case("invalid_api_key", chat(), key=None, headers=OUR_HEADERS, message="No API key"),
     "unknown-key": Case("invalid_api_key", chat(), key="unknown", headers=OUR_HEADERS),
-    "expired-key": Case("invalid_api_key", chat(), key="expired", headers=OUR_HEADERS, message="expired"),
+    "expired-key": Case("api_key_expired", chat(), key="expired", headers=OUR_HEADERS, message="expired"),
     "basic-credentials": Case(
         "invalid_api_key", chat(), key=None, send={"authorization": "Basic YTpi"}, headers=OUR_HEADERS
     ),

@@ -54,6 +54,19 @@ def test_a_key_works_within_a_second_of_its_making_and_not_a_second_after_its_en
     assert created["secret"] not in "".join(p.read_text("latin-1") for p in node.state_dir.rglob("*") if p.is_file())
 
 
+def test_a_key_that_was_made_for_a_time_ends_with_it_and_says_so(node: Gateway, fine: str) -> None:
+    end = int(time.time()) + 4
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+    made = node.command("keys", "create", "guest", "--expires", until, "--json")
+    assert made.returncode == 0, made.stderr
+    secret = json.loads(made.stdout)["secret"]
+    wait_for("the key works", lambda: status_of(node, fine, secret) == 200, 3.0)
+    wait_for("it ends", lambda: status_of(node, fine, secret) == 401, 6.0)
+    assert end <= time.time() < end + 1
+    error = node.ask({"model": "gpt-4o-mini", "messages": []}, secret).error
+    assert (error["code"], error["type"]) == ("api_key_expired", "authentication_error")
+
+
 def agent_of(node: Gateway) -> int:
     return int([e["pid"] for e in node.log("child.started") if e["child"] == "agent"][-1])
 

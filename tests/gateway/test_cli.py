@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from gateway import __version__, cli
 from gateway.base.node import Node
 from gateway.control.config import load
+from gateway.control.keys import KeyStore
 
 CONFIG = """\
 listen: 127.0.0.1:0
@@ -190,7 +193,7 @@ def test_status_fits_a_terminal_of_80_columns_and_cuts_no_figure(
 
 
 def test_a_list_of_keys_cuts_no_id(config: Path) -> None:
-    names = [f"a-key-with-a-rather-long-name-{number}" for number in range(3)]
+    names = [f"[a]-key-with-a-rather-long-name-{number}" for number in range(3)]
     for name in names:
         assert throughway("keys", "create", name, "--model", "small", "--config", config)[0] == 0
     _, out, _ = throughway("keys", "list", "--config", config, columns=40)
@@ -275,6 +278,11 @@ def test_a_key_is_made_listed_and_revoked_and_its_secret_kept_nowhere(config: Pa
         (["--budget-usd", "-1"], 64, "--budget-usd"),
         (["--budget-usd", "lots"], 64, "--budget-usd"),
         (["--requests-per-minute", "0"], 64, "--requests-per-minute"),
+        (["--expires", "soon"], 64, "such as 12h, 30d or 8w, or a date"),
+        (["--expires", "30"], 64, "--expires"),
+        (["--expires", "0d"], 64, "in the past"),
+        (["--expires", "2020-01-31"], 64, "in the past"),
+        (["--expires", "99999d"], 64, "--expires"),
     ],
 )
 def test_a_key_that_cannot_be_made_is_refused_with_the_reason(
@@ -284,6 +292,44 @@ def test_a_key_that_cannot_be_made_is_refused_with_the_reason(
     assert got == code
     assert says in err
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("expires", "at_s"),
+    [
+        ("12h", 12 * 3_600),
+        ("30d", 30 * 86_400),
+        ("8w", 56 * 86_400),
+        ("2190-01-31", datetime(2190, 2, 1, tzinfo=UTC).timestamp() - time.time()),
+        ("2190-01-31T12:00:00Z", datetime(2190, 1, 31, 12, tzinfo=UTC).timestamp() - time.time()),
+    ],
+)
+def test_a_key_may_be_made_for_a_time_and_its_end_is_shown(config: Path, expires: str, at_s: float) -> None:
+    begun = time.time()
+    code, out, err = throughway("keys", "create", "app", "--expires", expires, "--json", "--config", config)
+    assert code == 0, err
+    made = json.loads(out)
+    assert datetime.fromisoformat(made["expires"]).timestamp() == pytest.approx(begun + at_s, abs=60)
+    (listed,) = json.loads(throughway("keys", "list", "--json", "--config", config)[1])
+    assert (listed["expires"], listed["state"]) == (made["expires"], "live")
+    assert made["expires"] in throughway("keys", "list", "--config", config)[1]
+
+
+def test_a_key_whose_time_is_over_is_shown_as_expired(config: Path) -> None:
+    pepper = load(config, {"ADMIN_TOKEN": CANARY}, create=True).pepper
+    assert pepper is not None
+    store = KeyStore(Node(state_dir=config.parent / "state").keys_file)
+    store.create("over", pepper=pepper, expires_at_s=int(time.time()))
+    store.create("revoked", pepper=pepper, expires_at_s=int(time.time()))
+    store.revoke("revoked")
+    store.create("for-ever", pepper=pepper)
+    listed = json.loads(throughway("keys", "list", "--json", "--config", config)[1])
+    assert [(key["name"], key["state"]) for key in listed] == [
+        ("over", "expired"),
+        ("revoked", "revoked"),
+        ("for-ever", "live"),
+    ]
+    assert listed[-1]["expires"] is None
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "1025"])

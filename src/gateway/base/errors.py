@@ -77,7 +77,15 @@ INVALID_KEY = _fault(
     401,
     "authentication_error",
     _CALLER,
-    "No key was sent, or it is unknown, revoked or expired. Send `Authorization: Bearer KEY`.",
+    "No key was sent, or two that differ, or one that is unknown or was revoked. Send `Authorization: Bearer KEY`, `x-api-key`, `api-key` or "
+    "`x-goog-api-key`, one of them.",
+)
+KEY_EXPIRED = _fault(
+    "api_key_expired",
+    401,
+    "authentication_error",
+    _CALLER,
+    "The key was made for a certain time, which is over. Ask for another one.",
 )
 BUDGET_EXCEEDED = _fault(
     "budget_exceeded",

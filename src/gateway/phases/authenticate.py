@@ -8,7 +8,7 @@ import time
 
 from _fastpath.digest import Digester
 from gateway.base.context import NEVER_S, Context
-from gateway.base.errors import INVALID_KEY, GatewayError
+from gateway.base.errors import INVALID_KEY, KEY_EXPIRED, GatewayError
 
 MAX_SECRET_BYTES = 512
 
@@ -43,5 +43,5 @@ class Authenticator:
                 raise GatewayError(INVALID_KEY, "The API key is unknown or was revoked.")
             compiled.keys_seen[digest] = entry
         if entry.expires_at_s != NEVER_S and time.time() >= entry.expires_at_s:
-            raise GatewayError(INVALID_KEY, "The API key has expired.")
+            raise GatewayError(KEY_EXPIRED, "The API key has expired.")
         ctx.key = entry

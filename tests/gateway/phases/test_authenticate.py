@@ -61,8 +61,9 @@ def test_an_expired_key_is_refused_even_when_it_was_seen(rig: Rig, seconds: int,
     if valid:
         authenticate(context(rig))
     else:
-        with pytest.raises(GatewayError, match="expired"):
+        with pytest.raises(GatewayError, match="expired") as caught:
             authenticate(context(rig))
+        assert (caught.value.fault.code, caught.value.status) == ("api_key_expired", 401)
 
 
 def test_processes_do_not_share_their_digests(rig: Rig) -> None:

@@ -6,6 +6,7 @@
     state_dir_of  where the node keeps its state, of a file that may be broken
     fleet_settings   what is needed to ask Redis for the rest
     resolve     the secret behind `env:NAME` or `file:PATH`
+    instant     what a date of the file means
 
 A reading goes text -> tree with positions (`_yaml`) -> normal form, by the schema (`_schema`, a table of `_kinds`) ->
 checks between values (`_check`) -> structs of `gateway.base` (`_compile`). Every mistake that can be found is found in
@@ -13,6 +14,7 @@ one reading. `python -m gateway.control.config.describe` writes docs/configurati
 the schema.
 """
 
+from gateway.control.config._kinds import instant
 from gateway.control.config._source import (
     FileSource,
     FleetSettings,
@@ -31,6 +33,7 @@ __all__ = [
     "SecretError",
     "effective",
     "fleet_settings",
+    "instant",
     "load",
     "resolve",
     "state_dir_of",

@@ -360,10 +360,10 @@ class Date(Kind, frozen=True, kw_only=True):
     """A day of which the last second counts, or an instant; Unix time in seconds in normal form."""
 
     def scalar(self, node: Scalar, path: Path_, reading: Reading) -> int:
-        instant = _instant(node.text)
-        if instant is None:
+        found = instant(node.text)
+        if found is None:
             raise ValueError(f'"{_short(node.text)}" is not {self.words()}')
-        return int(instant.timestamp())
+        return int(found.timestamp())
 
     def show(self, value: Any) -> str:
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -650,18 +650,18 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _instant(text: str) -> datetime | None:
+def instant(text: str) -> datetime | None:
     """The instant at which a day or an instant of ISO 8601 is over; without an offset it is UTC."""
     try:
         if len(text) == 10:
-            instant = datetime.combine(date.fromisoformat(text), time(), UTC) + timedelta(days=1)
+            found = datetime.combine(date.fromisoformat(text), time(), UTC) + timedelta(days=1)
         else:
-            instant = datetime.fromisoformat(text)
+            found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         return None
-    if not 2000 <= instant.year < 3000:
+    if not 2000 <= found.year < 3000:
         return None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def usd(nano: int) -> str:
