@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import http.client
 import json
 import socket
@@ -20,6 +18,7 @@ from tests.e2e.node import Answer, Gateway, free_port, wait_for
 from tests.support.balancers import Balancer, haproxy, nginx
 from tests.support.browser import FailedToFetchError, Page
 from tests.support.certificates import Authority
+from tests.support.connect_proxy import ConnectProxy
 from tests.support.scripted_upstream import ScriptedUpstream, chat_events, completion, json_answer, stream
 
 MakeGateway = Callable[..., Gateway]
@@ -323,48 +322,6 @@ def test_certificates_of_the_listener_and_its_callers_are_replaced_while_it_serv
 
 
 # -- providers behind TLS, certificates and proxies
-
-
-class ConnectProxy:
-    """An HTTP proxy that speaks CONNECT, on a thread of its own; keeps what it was asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
-
-    def __enter__(self) -> ConnectProxy:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    async def _main(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            method, target, _ = (await reader.readuntil(b"\r\n\r\n")).decode().split(" ", 2)
-            assert method == "CONNECT"
-            self.asked.append(target)
-            inner_reader, inner = await asyncio.open_connection("127.0.0.1", int(target.rpartition(":")[2]))
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await asyncio.gather(self._pump(reader, inner), self._pump(inner_reader, writer))
-
-    @staticmethod
-    async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-        writer.close()
 
 
 def test_providers_are_reached_with_our_certificate_and_through_the_proxy_that_is_meant(

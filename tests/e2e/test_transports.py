@@ -5,12 +5,9 @@ The official client asks, a whole node answers; a completion and a stream over e
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import http.client
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +18,7 @@ import pytest
 from tests.e2e.conftest import PROVIDER_SECRET, secret_of
 from tests.e2e.node import Gateway
 from tests.support.certificates import Authority, Certificate
+from tests.support.connect_proxy import ConnectProxy
 from tests.support.scripted_upstream import ScriptedUpstream, chat_events, completion, json_answer, stream
 
 MakeGateway = Callable[..., Gateway]
@@ -166,54 +164,6 @@ def test_a_provider_on_a_unix_socket(make_gateway: MakeGateway, upstream: Script
     ask_both_ways(node.base_url, upstream)
 
 
-class ConnectProxy:
-    """An HTTP proxy that tunnels to 127.0.0.1, whatever host is named, and keeps what it was asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[bytes] = []
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
-
-    def __enter__(self) -> ConnectProxy:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    async def _main(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._tunnel, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
-        tunnels = asyncio.all_tasks() - {asyncio.current_task()}
-        for tunnel in tunnels:
-            tunnel.cancel()
-        await asyncio.gather(*tunnels, return_exceptions=True)
-
-    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError), contextlib.closing(writer):
-            head = await reader.readuntil(b"\r\n\r\n")
-            self.asked.append(head)
-            port = int(head.split(b" ")[1].rpartition(b":")[2])
-            onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", port)
-            with contextlib.closing(onward_writer):
-                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                await asyncio.gather(_pump(reader, onward_writer), _pump(onward_reader, writer))
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
 @pytest.fixture
 def proxy() -> Iterator[ConnectProxy]:
     with ConnectProxy() as made:
@@ -232,13 +182,13 @@ def test_a_provider_behind_a_proxy(
     source: str,
 ) -> None:
     """HTTPS_PROXY of the node's environment, the provider's own setting, and an exception; TLS is with the provider itself."""
-    setting = {"proxy": f"http://127.0.0.1:{proxy.port}"} if source == "setting" else {}
+    setting = {"proxy": proxy.url} if source == "setting" else {}
     node = configured(make_gateway, base_url=f"https://{NAME}:{https_port}/a/v1", ca_file=ca_file, **setting)
     if source != "setting":
-        node.environment["HTTPS_PROXY"] = f"http://127.0.0.1:{proxy.port}"
+        node.environment["HTTPS_PROXY"] = proxy.url
     node.environment["NO_PROXY"] = NAME if source == "no_proxy" else "another.example"
     node.start()
     ask_both_ways(node.base_url, upstream)
-    lines = {head.split(b"\r\n")[0] for head in proxy.asked}
+    lines = {head.split(b"\r\n")[0] for head in proxy.heads}
     assert lines == (set() if source == "no_proxy" else {f"CONNECT {NAME}:{https_port} HTTP/1.1".encode()})
-    assert PROVIDER_SECRET.encode() not in b"".join(proxy.asked)
+    assert PROVIDER_SECRET.encode() not in b"".join(proxy.heads)

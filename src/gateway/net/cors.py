@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from gateway.base.node import Cors
 from gateway.base.ports import Exchange
@@ -94,106 +95,48 @@ class CrossOrigin:
         exchange.respond(204, fields, b"")
 
 
+_T = TypeVar("_T")
+
+
+class _Same(Generic[_T]):
+    """An attribute or a method of the exchange beneath, as it is there."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, adding: Adding, owner: type) -> _T:
+        found: _T = getattr(adding.exchange, self._name)
+        return found
+
+    def __set__(self, adding: Adding, value: _T) -> None:
+        setattr(adding.exchange, self._name, value)
+
+
 class Adding:
     """An exchange whose answer has further fields, whichever it is: a `gateway.base.ports.Exchange`."""
 
-    __slots__ = ("_exchange", "_fields")
+    __slots__ = ("_fields", "exchange")
 
     def __init__(self, exchange: Exchange, fields: bytes) -> None:
-        self._exchange = exchange
+        self.exchange = exchange
         self._fields = fields
 
-    # -- what is added
-
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
-        self._exchange.respond(status, headers + self._fields, body)
+        self.exchange.respond(status, headers + self._fields, body)
 
     def start(self, status: int, headers: bytes, length: int = -1) -> None:
-        self._exchange.start(status, headers + self._fields, length)
+        self.exchange.start(status, headers + self._fields, length)
 
-    # -- what is passed on
-
-    @property
-    def on_disconnect(self) -> Callable[[], object] | None:
-        return self._exchange.on_disconnect
-
-    @on_disconnect.setter
-    def on_disconnect(self, callback: Callable[[], object] | None) -> None:
-        self._exchange.on_disconnect = callback
-
-    @property
-    def on_drain(self) -> Callable[[], object] | None:
-        return self._exchange.on_drain
-
-    @on_drain.setter
-    def on_drain(self, callback: Callable[[], object] | None) -> None:
-        self._exchange.on_drain = callback
-
-    @property
-    def client(self) -> str | None:
-        return self._exchange.client
-
-    @client.setter
-    def client(self, client: str | None) -> None:
-        self._exchange.client = client
-
-    @property
-    def method(self) -> str:
-        return self._exchange.method
-
-    @property
-    def path(self) -> str:
-        return self._exchange.path
-
-    @property
-    def query(self) -> bytes:
-        return self._exchange.query
-
-    @property
-    def body(self) -> bytes:
-        return self._exchange.body
-
-    @property
-    def peer(self) -> str:
-        return self._exchange.peer
-
-    @property
-    def received_ns(self) -> int:
-        return self._exchange.received_ns
-
-    @property
-    def started(self) -> bool:
-        return self._exchange.started
-
-    @property
-    def plain(self) -> bool:
-        return self._exchange.plain
-
-    @property
-    def content_type(self) -> bytes | None:
-        return self._exchange.content_type
-
-    @property
-    def traceparent(self) -> bytes | None:
-        return self._exchange.traceparent
-
-    def credential(self) -> bytes | None:
-        return self._exchange.credential()
-
-    def header(self, name: bytes) -> bytes | None:
-        return self._exchange.header(name)
-
-    def values(self, name: bytes) -> list[bytes]:
-        return self._exchange.values(name)
-
-    def flush(self) -> None:
-        self._exchange.flush()
-
-    def write(self, data: bytes) -> bool:
-        return self._exchange.write(data)
-
-    def end(self, data: bytes = b"") -> None:
-        self._exchange.end(data)
-
-    def abort(self) -> None:
-        self._exchange.abort()
+    on_disconnect, on_drain = _Same["Callable[[], object] | None"](), _Same["Callable[[], object] | None"]()
+    client = _Same["str | None"]()
+    method, path, peer = _Same[str](), _Same[str](), _Same[str]()
+    query, body = _Same[bytes](), _Same[bytes]()
+    received_ns = _Same[int]()
+    started, plain = _Same[bool](), _Same[bool]()
+    content_type, traceparent = _Same["bytes | None"](), _Same["bytes | None"]()
+    credential = _Same[Callable[[], "bytes | None"]]()
+    header = _Same[Callable[[bytes], "bytes | None"]]()
+    values = _Same[Callable[[bytes], list[bytes]]]()
+    flush, abort = _Same[Callable[[], None]](), _Same[Callable[[], None]]()
+    write = _Same[Callable[[bytes], bool]]()
+    end = _Same[Callable[..., None]]()
