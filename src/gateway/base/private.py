@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
-PRIVATE = 0o700
-_OTHERS = 0o077
+PRIVATE = stat.S_IRWXU
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_private(directory: Path) -> None:
