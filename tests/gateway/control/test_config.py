@@ -322,7 +322,9 @@ def test_what_is_effective_is_itself_a_configuration_with_the_same_snapshot(exam
 
 
 def test_a_servers_url_with_a_password_is_masked(tmp_path: Path) -> None:
-    (tmp_path / "g.yaml").write_text(f"redis: redis://:{CANARY}@h/0\n")
+    (tmp_path / "g.yaml").write_text("redis: env:THROUGHWAY_REDIS_URL\n")
+    assert CANARY not in effective(tmp_path / "g.yaml", ENVIRON)
+    (tmp_path / "g.yaml").write_text("redis: redis://h/0\n")
     assert 'redis: "***"\n' in effective(tmp_path / "g.yaml", {})
 
 

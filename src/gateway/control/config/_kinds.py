@@ -16,6 +16,7 @@ from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -213,6 +214,11 @@ class SecretReference(Kind, frozen=True, kw_only=True):
         return {"type": "string", "pattern": "^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"}
 
 
+_PASSWORD_IN_URL = (
+    "holds a password, and a secret does not stand in the file; write env:NAME or file:PATH of the whole URL"  # noqa: S105 - a message
+)
+
+
 class ServerUrl(Kind, frozen=True, kw_only=True):
     """The URL of a server of ours, which may hold a password: shown only where it is a reference."""
 
@@ -223,13 +229,16 @@ class ServerUrl(Kind, frozen=True, kw_only=True):
             return str(SecretReference().scalar(node, path, reading).reference)
         if not node.text.startswith(tuple(f"{scheme}:" for scheme in self.schemes)):
             raise ValueError(f"expected {self.words()}")
+        url = urlsplit(node.text)
+        if url.password is not None or "password=" in url.query:
+            raise ValueError(_PASSWORD_IN_URL)
         return node.text
 
     def show(self, value: Any) -> str:
         return value if value.startswith(("env:", "file:")) else "***"
 
     def words(self) -> str:
-        return f"`env:NAME`, `file:PATH`, or a URL ({', '.join(f'{scheme}:' for scheme in self.schemes)})"
+        return f"`env:NAME`, `file:PATH`, or a URL without a password ({', '.join(f'{scheme}:' for scheme in self.schemes)})"
 
 
 class RedisServer(Kind, frozen=True, kw_only=True):
@@ -244,6 +253,8 @@ class RedisServer(Kind, frozen=True, kw_only=True):
         except ValueError as error:
             whose = f"the URL of {secret.reference}: " if secret.reference else ""
             raise ValueError(f"{whose}{error}") from None
+        if not secret.reference and (url.password or url.sentinel_password):
+            raise ValueError(_PASSWORD_IN_URL)
         for file in (url.ssl_ca_certs, url.ssl_certfile, url.ssl_keyfile):
             if file is not None and not Path(file).is_file():
                 raise ValueError(f"cannot read the file {file} that its options name; write an absolute path")
@@ -253,7 +264,8 @@ class RedisServer(Kind, frozen=True, kw_only=True):
         return value.reference or "***"
 
     def words(self) -> str:
-        return f"`env:NAME`, `file:PATH`, or a URL ({', '.join(f'{scheme}:' for scheme in redis_url.SCHEMES)})"
+        schemes = ", ".join(f"{scheme}:" for scheme in redis_url.SCHEMES)
+        return f"`env:NAME`, `file:PATH`, or a URL without a password ({schemes})"
 
 
 class BaseUrl(Kind, frozen=True, kw_only=True):
