@@ -80,7 +80,6 @@ cdef struct Scan:
     Member members[MAX_MEMBERS]
 
 cpdef tuple scan(bytes body, tuple keys=*, int max_depth=*)
-cpdef tuple last_usage(bytes tail)
 
 # Resolves the escapes of the `size` bytes between a string's quotes into `out`, which must hold as many bytes; lone
 # surrogates become three bytes that are no UTF-8. Returns the size of the result, -1 where an escape is malformed.

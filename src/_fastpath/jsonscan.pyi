@@ -30,11 +30,3 @@ def scan(body: bytes, keys: tuple[bytes, ...] = (), max_depth: int = 100) -> tup
         ScanError
         ValueError: `max_depth` is out of bounds.
     """
-
-def last_usage(tail: bytes) -> tuple[int, int] | None:
-    """The span of the last `"usage"` member's object value in `tail`, which may begin anywhere in a JSON document.
-
-    An escaped quote inside a string is `\\"`, so the bytes `"usage"`, their first quote not escaped, followed by `:`
-    are a key wherever they stand. None where there is none, where the last one's value is no object (`null`), or where
-    it is cut.
-    """

@@ -556,39 +556,3 @@ cpdef tuple scan(bytes body, tuple keys=(), int max_depth=100):
         return locate(&state, keys)
     finally:
         free(state.resolved_base)
-
-
-# --- usage at the end of a body -----------------------------------------------------------------------------------
-
-cdef inline bint is_escaped(const uint8_t* data, Py_ssize_t at) noexcept nogil:
-    """Whether an odd number of backslashes stands before `at`."""
-    cdef Py_ssize_t first = at
-    while first > 0 and data[first - 1] == BACKSLASH:
-        first -= 1
-    return (at - first) & 1
-
-
-cdef Py_ssize_t find_usage(const uint8_t* data, Py_ssize_t end) noexcept nogil:
-    """The offset of the value of the last member named usage; -1 where there is none, `end` where it is cut."""
-    cdef Py_ssize_t at = end - 7, value
-    while at >= 0:
-        if data[at] == QUOTE and memcmp(data + at, b'"usage"', 7) == 0 and not is_escaped(data, at):
-            value = skip_class(data, at + 7, end, SPACE)
-            if value < end and data[value] == COLON:
-                return skip_class(data, value + 1, end, SPACE)
-        at -= 1
-    return -1
-
-
-cpdef tuple last_usage(bytes tail):
-    """The span of the object of the last member named usage; see the stub."""
-    cdef Scan state
-    cdef Py_ssize_t start, end
-    if tail is None:
-        raise TypeError("tail must be bytes")
-    begin_scan(&state, tail, MAX_DEPTH)
-    start = find_usage(state.data, state.end)
-    if start < 0 or start == state.end or state.data[start] != OPEN_OBJECT:
-        return None
-    end = skip_container(&state, start, 0)
-    return (start, end) if end > 0 else None

@@ -1,5 +1,47 @@
 cimport cython
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+cdef extern from * nogil:
+    """
+    #ifndef TW_FIND_EITHER
+    #define TW_FIND_EITHER
+    #include <stdint.h>
+    #include <string.h>
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #endif
+
+    /* The offset of the first byte that is `a` or `b`; `end` where there is none. */
+    static inline Py_ssize_t find_either(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint8_t a, uint8_t b) {
+    #if defined(__SSE2__)
+        const __m128i as = _mm_set1_epi8((char)a), bs = _mm_set1_epi8((char)b);
+        while (end - at >= 16) {
+            __m128i block = _mm_loadu_si128((const __m128i*)(data + at));
+            int mask = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(block, as), _mm_cmpeq_epi8(block, bs)));
+            if (mask)
+                return at + __builtin_ctz((unsigned)mask);
+            at += 16;
+        }
+    #else
+        const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+        while (end - at >= 8) {  /* the zero-byte test of "Hacker's Delight", section 6-1 */
+            uint64_t word, no_a, no_b;
+            memcpy(&word, data + at, 8);
+            no_a = word ^ (ones * a);
+            no_b = word ^ (ones * b);
+            if ((((no_a - ones) & ~no_a) | ((no_b - ones) & ~no_b)) & highs)
+                break;
+            at += 8;
+        }
+    #endif
+        while (at < end && data[at] != a && data[at] != b)
+            at++;
+        return at;
+    }
+    #endif
+    """
+    # The offset of the first byte that is `a` or `b`; `end` where there is none.
+    Py_ssize_t find_either(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint8_t a, uint8_t b) noexcept
 
 cdef struct Span:
     Py_ssize_t start
@@ -14,6 +56,7 @@ cdef struct Look:
     bint no_choices         # `choices` is an empty array
     bint has_content
     int64_t content_bytes
+    int64_t media_bytes
 
 @cython.final
 cdef class ChatScanner:
@@ -25,6 +68,8 @@ cdef class ChatScanner:
     cdef readonly int64_t events
     cdef readonly int64_t content_events
     cdef readonly int64_t content_bytes
+    cdef readonly int64_t media_bytes
+    cdef readonly bint usage_is_last
     cdef readonly int64_t oversized
     cdef bytes finish_bytes, model_bytes        # as they stand, escapes not resolved
     # what is held: the beginning of an incomplete event
@@ -49,6 +94,7 @@ cdef class ChatScanner:
     cdef bint judge(self, const uint8_t* payload, Py_ssize_t size) except -1
     cdef void begin_event(self) noexcept
     cdef void pass_on(self) noexcept
+    cdef void pass_unread(self, Py_ssize_t size) noexcept
     cdef void move_origin(self, Py_ssize_t offset) noexcept
     cdef int hold(self, const uint8_t* data, Py_ssize_t size) except -1
     cdef void drop_held(self, Py_ssize_t size) noexcept

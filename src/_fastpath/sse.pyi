@@ -52,19 +52,26 @@ class ChatScanner:
 
     @property
     def content_events(self) -> int:
-        """Events with content that a user would see or a tool would take.
+        """Events with something that was produced.
 
-        That is a `delta` with non-empty `content`, `reasoning_content`, `reasoning`, `refusal`, `tool_calls` or
-        `function_call`, or (completions) a non-empty `text`.
+        That is a `delta` (or `message`) in which a member that is produced, or media, is neither empty nor a number or literal, or
+        (completions) a non-empty `text`. `_fastpath.answer` says what is produced.
         """
 
     @property
     def content_bytes(self) -> int:
-        """Bytes of the JSON strings of that content, as they stand (escapes not resolved).
+        """Bytes of the JSON strings that were produced as text, as they stand (escapes not resolved).
 
-        Of structured content (tool calls, parts), the strings under `name`, `arguments`, `input` and `text` count. It
-        is what to estimate tokens from when the stream breaks before its usage.
+        It is what to estimate tokens from when the stream breaks before its usage.
         """
+
+    @property
+    def media_bytes(self) -> int:
+        """The same of audio, images and video, in base64, and all bytes of events that were oversized."""
+
+    @property
+    def usage_is_last(self) -> bool:
+        """Nothing was produced after the usage."""
 
     @property
     def model(self) -> str | None:

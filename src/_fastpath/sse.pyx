@@ -20,45 +20,8 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
+from _fastpath.answer cimport DEEPEST, MEDIA, MUTE, PRODUCED, kind_within
 from _fastpath.jsonscan cimport unescape
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <string.h>
-    #if defined(__SSE2__)
-    #include <emmintrin.h>
-    #endif
-
-    /* The offset of the first byte that is `a` or `b`; `end` where there is none. */
-    static inline Py_ssize_t find_either(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint8_t a, uint8_t b) {
-    #if defined(__SSE2__)
-        const __m128i as = _mm_set1_epi8((char)a), bs = _mm_set1_epi8((char)b);
-        while (end - at >= 16) {
-            __m128i block = _mm_loadu_si128((const __m128i*)(data + at));
-            int mask = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(block, as), _mm_cmpeq_epi8(block, bs)));
-            if (mask)
-                return at + __builtin_ctz((unsigned)mask);
-            at += 16;
-        }
-    #else
-        const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-        while (end - at >= 8) {  /* the zero-byte test of "Hacker's Delight", section 6-1 */
-            uint64_t word, no_a, no_b;
-            memcpy(&word, data + at, 8);
-            no_a = word ^ (ones * a);
-            no_b = word ^ (ones * b);
-            if ((((no_a - ones) & ~no_a) | ((no_b - ones) & ~no_b)) & highs)
-                break;
-            at += 8;
-        }
-    #endif
-        while (at < end && data[at] != a && data[at] != b)
-            at++;
-        return at;
-    }
-    """
-    Py_ssize_t find_either(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint8_t a, uint8_t b) noexcept nogil
 
 cdef enum:
     TAB = 0x09
@@ -215,45 +178,48 @@ cdef inline bint take_object(Walk* walk, Span* span) noexcept nogil:
     return True
 
 
-cdef inline bint holds_content(const Walk* walk) noexcept nogil:
-    """Whether the key is of a string to be counted inside structured content: parts, thoughts and calls."""
-    return (
-        key_is(walk, b"arguments", 9) or key_is(walk, b"name", 4)
-        or key_is(walk, b"text", 4) or key_is(walk, b"input", 5)
-    )
+cdef inline void add_content(Look* look, int kind, Span inside) noexcept nogil:
+    if kind == PRODUCED:
+        look.content_bytes += inside.end - inside.start
+    elif kind == MEDIA:
+        look.media_bytes += inside.end - inside.start
 
 
-cdef bint take_structure(Walk* walk, Look* look) noexcept nogil:
-    """Takes the object or array that is next, and counts the strings in it that are content."""
+cdef bint take_structure(Walk* walk, Look* look, int kind) noexcept nogil:
+    """Takes the object or array that is next, and counts the strings in it that were produced."""
+    cdef uint8_t[DEEPEST] kinds     # of the containers around; what lies deeper is of the deepest one's
     cdef Py_ssize_t depth = 0
-    cdef bint counts = False        # the next value would be content, if it is a string
     cdef Span inside
     cdef uint8_t byte
+    kinds[0] = kind
     while True:
         byte = next_byte(walk)
         if byte == QUOTE:
             if not take_string(walk, &inside):
                 return False
             if next_byte(walk) == COLON:
-                walk.key = inside
-                counts = holds_content(walk)
                 walk.at += 1
+                kind = kind_within(
+                    kinds[min(depth, DEEPEST - 1)], walk.data + inside.start, inside.end - inside.start
+                )
                 continue
-            look.content_bytes += inside.end - inside.start if counts else 0
+            add_content(look, kind, inside)
         elif byte == 0:
             return False
         else:
             walk.at += 1
             if byte | 0x20 == OPEN_OBJECT:
                 depth += 1
+                if depth < DEEPEST:
+                    kinds[depth] = kind
             elif byte | 0x20 == CLOSE_OBJECT:
                 depth -= 1
                 if depth == 0:
                     return True
-        counts = False
+        kind = kinds[min(depth, DEEPEST - 1)]
 
 
-cdef inline bint take_content(Walk* walk, Look* look) noexcept nogil:
+cdef inline bint take_content(Walk* walk, Look* look, int kind) noexcept nogil:
     cdef uint8_t byte = next_byte(walk)
     cdef Walk ahead
     cdef Span inside
@@ -261,25 +227,19 @@ cdef inline bint take_content(Walk* walk, Look* look) noexcept nogil:
         if not take_string(walk, &inside):
             return False
         look.has_content |= inside.end > inside.start
-        look.content_bytes += inside.end - inside.start
+        add_content(look, kind, inside)
         return True
     if byte == OPEN_OBJECT or byte == OPEN_ARRAY:
         ahead = walk[0]
         ahead.at += 1
         look.has_content |= next_byte(&ahead) | 0x20 != CLOSE_OBJECT
-        return take_structure(walk, look)
+        return take_structure(walk, look, kind)
     return skip_scalar(walk)
 
 
-cdef inline bint is_content_key(const Walk* walk) noexcept nogil:
-    return (
-        key_is(walk, b"content", 7) or key_is(walk, b"tool_calls", 10) or key_is(walk, b"reasoning_content", 17)
-        or key_is(walk, b"reasoning", 9) or key_is(walk, b"refusal", 7) or key_is(walk, b"function_call", 13)
-    )
-
-
 cdef bint look_at_delta(Walk* walk, Look* look) noexcept nogil:
-    cdef int more
+    """All that stands in it was produced, but for what is known not to be."""
+    cdef int more, kind
     if next_byte(walk) != OPEN_OBJECT:
         return skip_value(walk)
     walk.at += 1
@@ -287,7 +247,10 @@ cdef bint look_at_delta(Walk* walk, Look* look) noexcept nogil:
         more = next_member(walk)
         if more <= 0:
             return more == 0
-        if not (take_content(walk, look) if is_content_key(walk) else skip_value(walk)):
+        kind = PRODUCED
+        if not key_is(walk, b"content", 7):
+            kind = kind_within(PRODUCED, walk.data + walk.key.start, walk.key.end - walk.key.start)
+        if not (skip_value(walk) if kind == MUTE else take_content(walk, look, kind)):
             return False
 
 
@@ -302,10 +265,10 @@ cdef bint look_at_choice(Walk* walk, Look* look) noexcept nogil:
         more = next_member(walk)
         if more <= 0:
             return more == 0
-        if key_is(walk, b"delta", 5):
+        if key_is(walk, b"delta", 5) or key_is(walk, b"message", 7):
             well = look_at_delta(walk, look)
         elif key_is(walk, b"text", 4):
-            well = take_content(walk, look)
+            well = take_content(walk, look, PRODUCED)
         elif key_is(walk, b"finish_reason", 13):
             well = take_text(walk, &reason)
             if reason.end:
@@ -485,6 +448,7 @@ cdef class ChatScanner:
             self.line = at
         if self.passing or size - event > self.max_held:
             self.pass_on()
+            self.pass_unread(size - event)
             event = size
         self.move_origin(event)
         if whole is not None and leaving == 0 and event == size:
@@ -535,8 +499,9 @@ cdef class ChatScanner:
         """Judges the event of `size` bytes, of which `passing` ones have left; whether it is to be hidden."""
         cdef bint hidden = False
         cdef bytes joined
-        if not self.passing and size > self.max_held:
-            self.oversized += 1
+        if self.passing or size > self.max_held:
+            self.oversized += not self.passing
+            self.pass_unread(size)
         elif self.data_lines is not None:
             joined = b"\n".join(self.data_lines)
             hidden = self.judge(<const uint8_t*>PyBytes_AS_STRING(joined), PyBytes_GET_SIZE(joined))
@@ -556,8 +521,12 @@ cdef class ChatScanner:
             return False
         self.content_events += look.has_content
         self.content_bytes += look.content_bytes
+        self.media_bytes += look.media_bytes
         if look.usage.end:
             self.usage = cut(payload, look.usage.start, look.usage.end)
+            self.usage_is_last = True
+        elif look.has_content:
+            self.usage_is_last = False
         if look.failed and self.error is None:
             self.error = cut(payload, 0, size)
         if look.model.end and self.model_bytes is None:
@@ -577,6 +546,11 @@ cdef class ChatScanner:
             self.oversized += 1
             self.begin_event()
             self.passing = True
+
+    cdef inline void pass_unread(self, Py_ssize_t size) noexcept:
+        """Nothing is as long as that but what stands in base64."""
+        self.media_bytes += size
+        self.usage_is_last = False
 
     cdef inline void move_origin(self, Py_ssize_t offset) noexcept:
         """Offsets count from `offset` on; the line of an event that passes may have begun before."""

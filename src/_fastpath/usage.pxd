@@ -6,6 +6,8 @@ cdef class Usage:
     cdef public int64_t input, output, cache_read, cache_write, reasoning, input_audio, output_audio
     cdef public bint estimated
 
+cpdef Usage charged(Usage told, int64_t prompt, int64_t made, int64_t media, bint complete)
+
 # Prices in nano-USD a million tokens; -1 where a kind has none of its own.
 @cython.final
 cdef class Rates:

@@ -17,7 +17,7 @@ class Usage:
     input_audio: int
     output_audio: int
     estimated: bool
-    """Counted by us because the provider told nothing."""
+    """Counted by us, in whole or in part, because the provider told nothing that can be true."""
 
     def __init__(
         self,
@@ -32,6 +32,20 @@ class Usage:
     ) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...
     __hash__: None  # type: ignore[assignment]
+
+def charged(told: Usage | None, prompt: int, made: int, media: int, complete: bool) -> Usage:
+    """What a call is charged for: what the provider told, as far as it can be true, else what was counted here.
+
+    A prompt is never nought tokens where some were counted; an answer is neither nought where something was made, nor sixteen times
+    fewer than were counted (64 bytes of text a token), nor, where it is not complete, fewer at all.
+
+    Args:
+        told: by the provider, None where it told nothing; changed in place.
+        prompt: tokens that were counted of the prompt.
+        made: the same of the text that has been seen of the answer.
+        media: the same of its audio, images and video.
+        complete: what was told is of all that was seen.
+    """
 
 @final
 class Rates:

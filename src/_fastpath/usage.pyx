@@ -25,6 +25,9 @@ cdef extern from * nogil:
 
 MOST_NANO_USD = 1 << 56
 
+cdef enum:
+    C_FEWEST = 16       # an answer of this many times fewer tokens than were counted is none
+
 
 @cython.final
 cdef class Usage:
@@ -62,6 +65,19 @@ cdef tuple counts(Usage usage):
         usage.input, usage.output, usage.cache_read, usage.cache_write, usage.reasoning, usage.input_audio,
         usage.output_audio, usage.estimated,
     )
+
+
+cpdef Usage charged(Usage told, int64_t prompt, int64_t made, int64_t media, bint complete):
+    cdef Usage usage = Usage.__new__(Usage) if told is None else told
+    if usage.input == 0 and prompt > 0:
+        usage.input = prompt
+        usage.estimated = True
+    if usage.output * C_FEWEST < made or (usage.output < made + media and (usage.output == 0 or not complete)):
+        usage.output = made + media
+        usage.output_audio = max(usage.output_audio, media)
+        usage.estimated = True
+    usage.estimated |= told is None
+    return usage
 
 
 cdef inline wide apart(int64_t tokens, int64_t price, int64_t of_whole) noexcept nogil:

@@ -375,9 +375,9 @@ def test_a_cancelled_stream_closes_the_call_upstream_and_is_billed(
     assert time.monotonic() - left < 1
     record = gateway.record(request_id)
     assert (record["status"], record["code"], record["estimated"]) == (499, "client_closed_request", 1)
-    assert record["output_tokens"] == 3
+    assert record["output_tokens"] == 4
     assert 0 < record["input_tokens"] < 20
-    assert record["cost_nano_usd"] == 150 * record["input_tokens"] + 600 * 3
+    assert record["cost_nano_usd"] == 150 * record["input_tokens"] + 600 * 4
     assert record["finish_reason"] == ""
 
 

@@ -36,9 +36,9 @@ def ask(
 # -- money, by hand: 150, 75 (cached) and 600 nano-USD a token
 
 PRICED: dict[str, tuple[dict[str, Any] | None, int]] = {
-    "nothing": ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, 0),
-    "input": ({"prompt_tokens": 1, "completion_tokens": 0}, 150),
-    "output": ({"prompt_tokens": 0, "completion_tokens": 1}, 600),
+    "one": ({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}, 750),
+    "input": ({"prompt_tokens": 1_000, "completion_tokens": 1}, 150_600),
+    "output": ({"prompt_tokens": 1, "completion_tokens": 1_000}, 600_150),
     "both": ({"prompt_tokens": 1_234, "completion_tokens": 567}, 185_100 + 340_200),
     # 1,024 of 1,117 come from the cache: 93 * 150 + 1,024 * 75 + 46 * 600
     "cached": (None, 13_950 + 76_800 + 27_600),
@@ -133,10 +133,10 @@ BROKEN_USAGE: dict[str, Any] = {
 
 
 def test_cached_tokens_beyond_the_prompts_earn_nothing(gateway: Gateway, upstream: ScriptedUpstream) -> None:
-    usage = {"prompt_tokens": 10, "completion_tokens": 0, "prompt_tokens_details": {"cached_tokens": 1_000}}
+    usage = {"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 1_000}}
     got = ask(gateway, upstream.script(json_answer(completion(usage=usage))))
-    assert (got.status, got.headers["x-throughway-cost-usd"]) == (200, "0.00000075")
-    assert gateway.logged(got.headers["x-request-id"])["cost_nano_usd"] == 750
+    assert (got.status, got.headers["x-throughway-cost-usd"]) == (200, "0.00000135")
+    assert gateway.logged(got.headers["x-request-id"])["cost_nano_usd"] == 1_350
 
 
 def test_a_whole_answer_without_usage_is_estimated_not_zero(gateway: Gateway, upstream: ScriptedUpstream) -> None:
@@ -259,13 +259,13 @@ def test_the_body_passes_byte_for_byte_but_for_the_model(gateway: Gateway, upstr
 
 def test_large_bodies_pass_both_ways(gateway: Gateway, upstream: ScriptedUpstream) -> None:
     content = "é" * 300_000
-    whole = completion(content)
+    whole = completion(content, usage={"prompt_tokens": 150_000, "completion_tokens": 150_000})
     script = upstream.script(answer(json.dumps(whole).encode(), framing="chunked"))
     got = ask(gateway, script, messages=[{"role": "user", "content": content}])
     assert got.json == whole
     assert upstream.requests_of(script)[0].json["messages"][0]["content"] == content
     line = gateway.logged(got.headers["x-request-id"])
-    assert (line["input_tokens"], line["output_tokens"], line.get("estimated", False)) == (1_117, 46, False)
+    assert (line["input_tokens"], line["output_tokens"], line.get("estimated", False)) == (150_000, 150_000, False)
 
 
 # -- traces

@@ -304,7 +304,7 @@ def test_a_provider_that_tells_no_usage_is_estimated_not_zero(gateway: Gateway, 
     request_id, _, _ = fetch(gateway, upstream.script(stream(chat_events(("one ", "two ", "three "), usage=False))))
     line = gateway.logged(request_id)
     assert line["estimated"] is True
-    assert line["output_tokens"] == 3 and line["input_tokens"] > 0 and line["cost_nano_usd"] > 0
+    assert line["output_tokens"] == 4 and line["input_tokens"] > 0 and line["cost_nano_usd"] > 0
 
 
 def test_several_choices_stream_side_by_side(client: openai.OpenAI, upstream: ScriptedUpstream) -> None:

@@ -3,36 +3,10 @@
 import json
 import re
 from dataclasses import dataclass, field
-from json import decoder, scanner
 from typing import Any
 
 from _fastpath.sse import ChatScanner
-
-CONTENT_KEYS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
-COUNTED_KEYS = ("name", "arguments", "input", "text")
-
-
-class Text(str):
-    """A JSON string that remembers how many bytes stood between its quotes."""
-
-    __slots__ = ("raw_bytes",)
-    raw_bytes: int
-
-
-class TextDecoder(json.JSONDecoder):
-    """The standard library's decoder in Python, with string values as `Text`."""
-
-    def __init__(self) -> None:
-        super().__init__(strict=False)
-        self.parse_string = self.scan_text
-        self.scan_once = scanner.py_make_scanner(self)  # type: ignore[attr-defined]
-
-    @staticmethod
-    def scan_text(source: str, start: int, strict: bool) -> tuple[Text, int]:
-        value, stop = decoder.py_scanstring(source, start, strict)  # type: ignore[attr-defined]
-        text = Text(value)
-        text.raw_bytes = len(source[start : stop - 1].encode("utf-8", "surrogateescape"))
-        return text, stop
+from tests.fastpath.answer_oracle import MUTE, Text, TextDecoder, kind_of, produced
 
 
 @dataclass
@@ -47,22 +21,20 @@ class Reading:
     events: int = 0
     content_events: int = 0
     content_bytes: int = 0
+    media_bytes: int = 0
+    usage_is_last: bool = False
     model: str | None = None
     oversized: int = 0
     rest: bytes = field(default=b"", compare=False)
 
 
-def structured_bytes(value: Any) -> int:
-    if isinstance(value, dict):
-        counted = sum(v.raw_bytes for k, v in value.items() if k in COUNTED_KEYS and isinstance(v, Text))
-        return counted + sum(map(structured_bytes, value.values()))
-    return sum(map(structured_bytes, value)) if isinstance(value, list) else 0
-
-
-def content_of(choice: dict[str, Any]) -> list[Any]:
-    delta = choice.get("delta")
-    values = [delta.get(key) for key in CONTENT_KEYS] if isinstance(delta, dict) else []
-    return [value for value in [*values, choice.get("text")] if isinstance(value, (Text, list, dict)) and value]
+def content_of(choice: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What a choice has that was produced, each with its kind."""
+    found = [("text", choice.get("text"))]
+    for delta in (choice.get("delta"), choice.get("message")):
+        if isinstance(delta, dict):
+            found += [(kind_of("text", key), value) for key, value in delta.items()]
+    return [(kind, value) for kind, value in found if kind != MUTE and isinstance(value, (Text, list, dict)) and value]
 
 
 def judge(reading: Reading, payload: bytes) -> bool:
@@ -78,7 +50,10 @@ def judge(reading: Reading, payload: bytes) -> bool:
     objects = [choice for choice in choices or [] if isinstance(choice, dict)]
     contents = [value for choice in objects for value in content_of(choice)]
     reading.content_events += bool(contents)
-    reading.content_bytes += sum(v.raw_bytes if isinstance(v, Text) else structured_bytes(v) for v in contents)
+    for kind, value in contents:
+        text, media = produced(value, kind)
+        reading.content_bytes += text
+        reading.media_bytes += media
     for choice in objects:
         if isinstance(choice.get("finish_reason"), str):
             reading.finish_reason = choice["finish_reason"] or reading.finish_reason
@@ -88,6 +63,9 @@ def judge(reading: Reading, payload: bytes) -> bool:
         reading.model = str(chunk["model"]) or None
     if isinstance(chunk.get("usage"), dict):
         reading.usage = chunk["usage"]
+        reading.usage_is_last = True
+    elif contents:
+        reading.usage_is_last = False
     return isinstance(chunk.get("usage"), dict) and choices == []
 
 
@@ -110,6 +88,8 @@ def read_stream(stream: bytes, hide_usage: bool, max_held_bytes: int = 1 << 20) 
         hidden = False
         if len(event + match[1]) > max_held_bytes:
             reading.oversized += 1
+            reading.media_bytes += len(event + match[1])
+            reading.usage_is_last = False
         elif data and b"\n".join(data).strip(b" \t") == b"[DONE]":
             reading.terminal = True
         elif data:
@@ -119,6 +99,8 @@ def read_stream(stream: bytes, hide_usage: bool, max_held_bytes: int = 1 << 20) 
     reading.rest = event + stream[at:]
     if len(reading.rest) > max_held_bytes:
         reading.oversized += 1
+        reading.media_bytes += len(reading.rest)
+        reading.usage_is_last = False
         reading.output += reading.rest
     return reading
 
@@ -134,6 +116,8 @@ def reading_of(chat: ChatScanner, output: bytes) -> Reading:
         events=chat.events,
         content_events=chat.content_events,
         content_bytes=chat.content_bytes,
+        media_bytes=chat.media_bytes,
+        usage_is_last=chat.usage_is_last,
         model=chat.model,
         oversized=chat.oversized,
     )
@@ -180,6 +164,8 @@ CHUNKS: list[dict[str, Any]] = [
     chunk(choice(tool_call({"name": "get_weather", "arguments": ""}, id="call_1", type="function")), usage=None),
     chunk(choice(tool_call({"arguments": '{"city":"Par'})), usage=None),
     chunk(choice(tool_call({"arguments": 'is"}'})), usage=None),
+    chunk(choice({"audio": {"id": "audio_1", "data": "UklGRg==", "transcript": "a"}}), usage=None),
+    chunk(choice({"reasoning_details": [{"type": "reasoning.text", "text": "hm", "signature": "x"}]}), usage=None),
     chunk(choice({}, "tool_calls"), choice({}, None, 1), usage=None),
     chunk(usage=USAGE),
 ]

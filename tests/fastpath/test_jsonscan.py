@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from _fastpath.jsonscan import ScanError, last_usage, scan
+from _fastpath.jsonscan import ScanError, scan
 
 SPACE = b" \t\n\r"
 
@@ -447,60 +447,6 @@ def test_any_bytes_are_scanned_or_refused_with_a_fault_inside_them(body: bytes) 
     else:
         assert error.kind in {"syntax", "utf8", "depth", "duplicate", "not_object"}
         assert 0 <= error.offset <= len(body)
-    span = last_usage(body)
-    assert span is None or body[span[0]] == ord("{")
-
-
-# --- last_usage ---------------------------------------------------------------------------------------------------
-
-USAGES: list[tuple[bytes, bytes | None]] = [
-    (b"", None),
-    (b"usage", None),
-    (b'"usage"', None),
-    (b'"usage":', None),
-    (b'"usage" \n:\t ', None),
-    (b'{"usage":{"prompt_tokens":1}}', b'{"prompt_tokens":1}'),
-    (b'half of a string","usage" \r\n: \t{ "a" : 1 } }', b'{ "a" : 1 }'),
-    (b'"usage":{"d":{"e":{}},"f":[{}]},"x":{}}', b'{"d":{"e":{}},"f":[{}]}'),
-    (b'"usage":{"a":"}\\"}{"}}', b'{"a":"}\\"}{"}'),
-    (b'"usage":{"a":1},"usage":{"a":2}}', b'{"a":2}'),
-    (b'"usage":{"a":1},"other":"usage"}', b'{"a":1}'),
-    (b'"usage":{"a":1},"text":"\\"usage\\":{\\"a\\":2}"}', b'{"a":1}'),
-    (b'"usage":{"a":1},"\\"usage":{"a":2}}', b'{"a":1}'),
-    (b'"\\\\":0,"usage":{"a":1}', b'{"a":1}'),
-    (b'"usage":null}', None),
-    (b'"usage":{"a":1},"usage":null}', None),
-    (b'"usage":[{}]', None),
-    (b'"usage":{"a":1', None),
-    (b'"usage":{"a":"}', None),
-    (b'"usage":{"a":[}', None),
-    (b'"Usage":{"a":1}', None),
-]
-
-
-@pytest.mark.parametrize(("tail", "found"), USAGES)
-def test_last_usage_finds_the_last_members_object(tail: bytes, found: bytes | None) -> None:
-    span = last_usage(tail)
-    assert (None if span is None else tail[slice(*span)]) == found
-
-
-@given(st.dictionaries(texts, values, max_size=3), st.dictionaries(texts, values, max_size=3), st.data())
-@settings(max_examples=150, deadline=None)
-def test_last_usage_finds_it_wherever_the_tail_begins(
-    before: dict[str, Any], usage: dict[str, Any], data: st.DataObject
-) -> None:
-    def rename(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {("use" if key == "usage" else key): rename(inner) for key, inner in value.items()}
-        return [rename(inner) for inner in value] if isinstance(value, list) else value
-
-    ascii_only = data.draw(st.booleans())
-    first = json.dumps(rename(before), ensure_ascii=ascii_only).encode()
-    body = json.dumps({**rename(before), "usage": rename(usage)}, ensure_ascii=ascii_only).encode()
-    tail = body[data.draw(st.integers(0, body.index(b'"usage": ', len(first) - 1))) :]
-    span = last_usage(tail)
-    assert span is not None
-    assert json.loads(tail[slice(*span)]) == rename(usage)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_the_oracle_reads_the_recorded_stream_as_it_was_meant(eol: bytes) -> Non
     reading = read_stream(stream, True)
     assert reading.output == stream.replace(event_of(CHUNKS[-1], eol), b"")
     assert (reading.terminal, reading.usage, reading.finish_reason) == (True, USAGE, "tool_calls")
-    assert (reading.events, reading.content_events) == (len(CHUNKS) + 1, 7)
+    assert (reading.events, reading.content_events) == (len(CHUNKS) + 1, 9)
     assert (reading.model, reading.error) == ("gpt-4o-mini-2024-07-18", None)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _fastpath.usage import MOST_NANO_USD, Rates, Usage
+from _fastpath.usage import MOST_NANO_USD, Rates, Usage, charged
 
 MOST = MOST_NANO_USD
 TOKENS = st.integers(0, 100_000_000)
@@ -57,3 +58,40 @@ def test_equal_counts_are_equal_usage() -> None:
     assert Usage(1, 2) != Usage(1, 2, estimated=True)
     assert Usage(1, 2) != (1, 2)
     assert repr(Usage(1, 2)) == "Usage(1, 2, 0, 0, 0, 0, 0, False)"
+
+
+@pytest.mark.parametrize(
+    ("told", "counted", "expected"),
+    [
+        # (input, output, audio) as told; (prompt, made, media, complete) as counted; what is charged, and whether it was told
+        (None, (7, 5, 0, True), ((7, 5, 0), False)),
+        (None, (7, 5, 3, False), ((7, 8, 3), False)),
+        ((0, 0, 0), (0, 0, 0, True), ((0, 0, 0), True)),
+        ((4, 0, 0), (7, 0, 0, True), ((4, 0, 0), True)),
+        ((0, 2, 0), (7, 2, 0, True), ((7, 2, 0), False)),
+        ((4, 0, 0), (7, 1, 0, True), ((4, 1, 0), False)),
+        ((4, 0, 0), (7, 0, 1, True), ((4, 1, 1), False)),
+        ((4, 2, 0), (7, 32, 0, True), ((4, 2, 0), True)),
+        ((4, 2, 0), (7, 33, 0, True), ((4, 33, 0), False)),
+        ((4, 2, 2), (7, 0, 99, True), ((4, 2, 2), True)),
+        ((4, 2, 0), (7, 3, 0, False), ((4, 3, 0), False)),
+        ((4, 3, 0), (7, 3, 0, False), ((4, 3, 0), True)),
+        ((4, 9, 0), (7, 3, 0, False), ((4, 9, 0), True)),
+        ((4, 2, 1), (7, 1, 9, False), ((4, 10, 9), False)),
+    ],
+)
+def test_what_is_told_is_charged_as_far_as_it_can_be_true(
+    told: tuple[int, int, int] | None,
+    counted: tuple[int, int, int, bool],
+    expected: tuple[tuple[int, int, int], bool],
+) -> None:
+    usage = charged(Usage(told[0], told[1], output_audio=told[2]) if told is not None else None, *counted)
+    assert ((usage.input, usage.output, usage.output_audio), not usage.estimated) == expected
+
+
+@given(st.none() | st.builds(Usage, TOKENS, TOKENS), TOKENS, TOKENS, TOKENS, st.booleans())
+def test_nothing_that_was_seen_is_free(told: Usage | None, prompt: int, made: int, media: int, complete: bool) -> None:
+    usage = charged(told, prompt, made, media, complete)
+    assert (usage.input > 0) or prompt == 0
+    assert 16 * usage.output >= made and (usage.output > 0 or made + media == 0)
+    assert complete or usage.output >= made + media

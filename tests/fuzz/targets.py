@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from _fastpath.answer import AnswerCounter
 from _fastpath.chat import Reading, read_answer, read_request
 from _fastpath.http1 import ChunkedDecoder, Head, ProtocolError, parse_request, parse_response
-from _fastpath.jsonscan import ScanError, last_usage, scan
+from _fastpath.jsonscan import ScanError, scan
 from _fastpath.sse import ChatScanner
 from gateway.base.addresses import packed
 from gateway.base.errors import GatewayError
@@ -109,8 +110,6 @@ def sse(data: bytes, cut: int) -> bool:
 
 
 def json(data: bytes, cut: int) -> bool:
-    span = last_usage(data[cut:])
-    assert span is None or 0 <= span[0] < span[1] <= len(data) - cut
     try:
         found = scan(data, KEYS, 1 + cut % 100)
     except ScanError as error:
@@ -153,10 +152,19 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def answer(data: bytes, _: int) -> bool:
-    """What an answer used is what is paid for: both readers of it find the same."""
+def _counted(*parts: bytes) -> tuple[int, int, bytes | None]:
+    counter = AnswerCounter()
+    for part in parts:
+        counter.feed(part)
+    return counter.text_bytes, counter.media_bytes, counter.usage
+
+
+def answer(data: bytes, cut: int) -> bool:
+    """What an answer used is what is paid for: both readers of it find the same, and what is counted depends on no cut."""
     quick, thorough = read_answer(data), openai._response_usage(data)
-    openai.answer_chars(data)
+    counted = _counted(data)
+    assert counted == _counted(data[:cut], data[cut:])
+    assert 0 <= counted[0] + counted[1] <= len(data) and (counted[2] is None or counted[2] in data)
     openai.provider_message(data)
     if quick is None:
         return False

@@ -6,7 +6,8 @@ from _fastpath.sse cimport ChatScanner
 from _fastpath.wheel cimport now_ns
 from _fastpath.writer cimport Writer
 from gateway.base.context cimport Compiled, Context, RouteMetrics, TargetEntry
-from _fastpath.usage cimport Usage
+from _fastpath.answer cimport AnswerCounter
+from _fastpath.usage cimport Usage, charged
 
 cdef Writer _out
 
@@ -15,13 +16,14 @@ cdef Writer _write_fields(Context ctx, bytes content_type)
 
 cdef class Relay:
     cdef list _collected
-    cdef bytes _front, _tail
+    cdef AnswerCounter _counter
     cdef tuple _head
     cdef int _mode
     cdef ChatScanner _scanner
     cdef Py_ssize_t _size
     cdef object _steps
     cdef public Context ctx
+    @cython.locals(usage=Usage)
     cdef _respond(self, int status, bytes content_type, bytes body)
     cdef _collect(self, bytes data, bint last)
     cdef _begin_passing(self)
@@ -32,7 +34,13 @@ cdef class Relay:
     cdef _end_stream(self, bytes out)
     cdef _stream_ended_early(self, bytes out)
     cdef bint _note_told_error(self) except -1
-    cdef _read_scanner(self)
+    @cython.locals(scanner=ChatScanner, counter=AnswerCounter)
+    cdef _count(self, bint complete)
+    cdef bint _is_little(self, int64_t output, int64_t size) except -1
+    cdef _count_what_came(self)
+    @cython.locals(counter=AnswerCounter)
+    cdef Usage _usage_of(self, list parts, Usage told, bint complete=*)
+    cdef Usage _usage_counted(self, AnswerCounter counter, Usage told, bint complete)
     @cython.locals(at=int64_t)
     cdef _note_tokens(self, int64_t n)
     cdef _hold(self)

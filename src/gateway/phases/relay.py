@@ -3,7 +3,7 @@
 Theory. A relay is the sink of one attempt. What it does depends on the answer:
 
     respond   the whole body is at hand (or collected, up to COLLECT_BYTES): headers can tell what it cost
-    pass      a longer body that is no stream: its bytes go on as they come; its ends are kept for the usage
+    pass      a longer body that is no stream: its bytes go on as they come, past a counter
     stream    server-sent events: whole events go on as they come, past a scanner
     fault     an error of the provider: its body is collected, bounded, and told in the catalogue's terms
 
@@ -12,16 +12,18 @@ Rules.
 - In a stream that has begun, a fault is an error event and then the end; in a body that has begun, a broken connection.
 - A stream is complete when its terminal was seen, and only then. What the provider does afterwards is no concern of the caller.
 - The provider is read no faster than the caller takes.
+- However an answer ends, what is charged is what the provider told of it, as far as that can be true, else what was counted here of
+  what had come.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from _fastpath.answer import AnswerCounter
 from _fastpath.http1 import ResponseHead
-from _fastpath.jsonscan import last_usage
 from _fastpath.sse import ChatScanner
-from _fastpath.usage import Usage
+from _fastpath.usage import Usage, charged
 from _fastpath.wheel import now_ns
 from _fastpath.writer import Writer
 from gateway.base.context import Context
@@ -41,8 +43,16 @@ from gateway.base.errors import (
 from gateway.codec.dialects import openai
 
 COLLECT_BYTES = 65_536
-TAIL_BYTES = 8_192
-CHARS_A_TOKEN = 4
+BYTES_A_TOKEN = 4
+"""Of text, where it is counted here: what prose has in most languages."""
+MEDIA_BYTES_A_TOKEN = 256
+"""Of audio in base64: OpenAI's 20 tokens a second of the densest codec (Opus, 32 kbit/s); others have up to 3,200."""
+STREAMED_MEDIA_BYTES_A_TOKEN = 3_200
+"""The same in a stream, where audio is always pcm16 at 24 kHz (OpenAI, "Audio and speech")."""
+FRAMING_BYTES = 4_096
+"""Of a whole answer, beside its text."""
+MOST_BYTES_A_TOKEN = 64
+"""A whole answer that has more of them for each token that is told is looked at more closely."""
 MAX_RETRY_AFTER_MS = 3_600_000
 
 _EVENT_STREAM = b"text/event-stream"
@@ -96,7 +106,7 @@ def _write_fields(ctx: Context, content_type: bytes) -> Writer:
 class Relay:
     """The sink of one attempt."""
 
-    __slots__ = ("_collected", "_front", "_head", "_mode", "_scanner", "_size", "_steps", "_tail", "ctx")
+    __slots__ = ("_collected", "_counter", "_head", "_mode", "_scanner", "_size", "_steps", "ctx")
 
     def __init__(self, ctx: Context, steps: Steps) -> None:
         self.ctx = ctx
@@ -105,7 +115,7 @@ class Relay:
         self._collected: list[bytes] = []
         self._size = 0
         self._head: tuple[int, bytes, int, bytes | None] | None = None
-        self._front = self._tail = b""
+        self._counter: AnswerCounter | None = None
         self._scanner: ChatScanner | None = None
 
     # -- what the connection reports
@@ -179,9 +189,10 @@ class Relay:
             self._fail(PROVIDER_PROTOCOL_ERROR, "It answered with a success that is not JSON.")
             return
         self._mode = _ENDED
-        ctx.usage, ctx.finish_reason = found
-        if ctx.usage is None:
-            ctx.usage = Usage(ctx.prompt_tokens, openai.answer_chars(body) // CHARS_A_TOKEN, estimated=True)
+        usage, ctx.finish_reason = found
+        if usage is None or usage.input == 0 or self._is_little(usage.output, len(body)):
+            usage = self._usage_of([body], usage)
+        ctx.usage = usage
         self._steps.settle(ctx)
         ctx.status = status
         out = _write_fields(ctx, content_type)
@@ -216,6 +227,7 @@ class Relay:
         assert self._head is not None
         status, content_type, length, _ = self._head
         self._mode = _PASSING
+        self._counter = AnswerCounter()
         ctx.status = status
         ctx.exchange.start(status, response_fields(ctx, content_type), length)
         collected, self._collected = b"".join(self._collected), []
@@ -224,15 +236,14 @@ class Relay:
 
     def _pass(self, data: bytes, last: bool) -> None:
         ctx = self.ctx
-        if len(self._front) < TAIL_BYTES:
-            self._front = (self._front + data[:TAIL_BYTES])[:TAIL_BYTES]
-        self._tail = (self._tail + data)[-TAIL_BYTES:] if len(data) < TAIL_BYTES else data[-TAIL_BYTES:]
+        assert self._counter is not None
+        self._counter.feed(data)
         if not last:
             if not ctx.exchange.write(data):
                 self._hold()
             return
+        self._count(complete=True)
         self._mode = _ENDED
-        ctx.usage = _usage_within(self._tail) or _usage_within(self._front)
         self._steps.settle(ctx)
         ctx.exchange.end(data)
         self._steps.finish(ctx)
@@ -266,7 +277,7 @@ class Relay:
         ctx = self.ctx
         self._mode = _ENDED
         self._note_provider_time()
-        self._read_scanner()
+        self._count(complete=True)
         self._note_told_error()
         self._steps.settle(ctx)
         ctx.exchange.end(out)
@@ -290,16 +301,6 @@ class Relay:
             self._note_fault(GatewayError(PROVIDER_ERROR, openai.provider_message(told).message))
         return told is not None
 
-    def _read_scanner(self) -> None:
-        ctx, scanner = self.ctx, self._scanner
-        if scanner is None:
-            return
-        ctx.finish_reason = scanner.finish_reason or ""
-        if scanner.usage is not None:
-            ctx.usage = openai.usage_of(scanner.usage)
-        if ctx.usage is None:
-            ctx.usage = Usage(ctx.prompt_tokens, _estimated_output(scanner), estimated=True)
-
     def _note_tokens(self, n: int) -> None:
         ctx = self.ctx
         at = now_ns()
@@ -309,6 +310,54 @@ class Relay:
             # Tokens that came together share the time since the last ones.
             ctx.metrics.inter_token_us.observe_n((at - ctx.last_token_ns) // (1_000 * n), n)
         ctx.last_token_ns = at
+
+    # -- what is charged
+
+    def _count(self, complete: bool) -> None:
+        """Sets `ctx.usage` by what has come of the answer, where something has or might have."""
+        ctx, scanner, counter = self.ctx, self._scanner, self._counter
+        if scanner is not None:
+            ctx.finish_reason = scanner.finish_reason or ""
+            ctx.usage = charged(
+                openai.usage_of(scanner.usage) if scanner.usage is not None else None,
+                ctx.prompt_tokens,
+                max(scanner.content_events, -(-scanner.content_bytes // BYTES_A_TOKEN)),
+                -(-scanner.media_bytes // STREAMED_MEDIA_BYTES_A_TOKEN),
+                complete or scanner.usage_is_last,
+            )
+        elif counter is not None:
+            ctx.usage = self._usage_counted(
+                counter, openai.usage_of(counter.usage) if counter.usage is not None else None, complete
+            )
+
+    def _count_what_came(self) -> None:
+        """The same where the answer is not complete; what was sent costs its prompt, whatever has come."""
+        ctx = self.ctx
+        self._count(complete=False)
+        if ctx.usage is None and ctx.connection is not None:
+            head = self._head
+            parts = self._collected if head is not None and 200 <= head[0] < 300 else []
+            ctx.usage = self._usage_of(parts, None, complete=False)
+
+    def _is_little(self, output: int, size: int) -> bool:
+        """Whether an answer of so many bytes may have taken more tokens than that."""
+        assert self.ctx.endpoint is not None
+        return output * MOST_BYTES_A_TOKEN < max(size - FRAMING_BYTES, 1) and self.ctx.endpoint.generates
+
+    def _usage_of(self, parts: list[bytes], told: Usage | None, complete: bool = True) -> Usage:
+        counter = AnswerCounter()
+        for part in parts:
+            counter.feed(part)
+        return self._usage_counted(counter, told, complete)
+
+    def _usage_counted(self, counter: AnswerCounter, told: Usage | None, complete: bool) -> Usage:
+        return charged(
+            told,
+            self.ctx.prompt_tokens,
+            -(-counter.text_bytes // BYTES_A_TOKEN),
+            -(-counter.media_bytes // MEDIA_BYTES_A_TOKEN),
+            complete,
+        )
 
     # -- backpressure, and the caller's leaving
 
@@ -324,14 +373,12 @@ class Relay:
             return
         ctx = self.ctx
         self._note_provider_time()
-        self._read_scanner()
+        self._count_what_came()
         self._mode = _ENDED
         ctx.status = CLIENT_CLOSED.status
         ctx.code = CLIENT_CLOSED.code
         if ctx.connection is None:  # nothing had been sent
             self._steps.release(ctx)
-        elif ctx.usage is None:
-            ctx.usage = Usage(ctx.prompt_tokens, 0, estimated=True)
         self._steps.cancel(ctx)
         self._steps.settle(ctx)
         self._steps.finish(ctx)
@@ -370,9 +417,8 @@ class Relay:
             fault, message, status=status, param=param, retry_after_ms=retry_after_ms, provider_code=code
         )
         began = ctx.exchange.started
-        if fault is DEADLINE_EXCEEDED and ctx.connection is not None and ctx.usage is None:
-            ctx.usage = Usage(ctx.prompt_tokens, 0, estimated=True)  # it was sent, and the provider will charge for it
-        self._read_scanner()
+        if began or fault is DEADLINE_EXCEEDED:  # then it was sent, and the provider will charge for it
+            self._count_what_came()
         self._mode = _ENDED
         if drop:
             self._steps.cancel(ctx)
@@ -387,10 +433,9 @@ class Relay:
     def _conclude(self, event: bytes | None) -> None:
         """Ends an answer that had begun and is not complete: with an event where it is a stream, else by breaking it off."""
         ctx = self.ctx
-        self._read_scanner()
-        self._mode = _ENDED
         if ctx.usage is None:
-            ctx.usage = Usage(ctx.prompt_tokens, 0, estimated=True)
+            self._count_what_came()
+        self._mode = _ENDED
         self._steps.settle(ctx)
         if event is None:
             ctx.exchange.abort()
@@ -437,17 +482,6 @@ def _retry_after_ms(value: bytes | None) -> int:
         return min(max(0, int(float(value) * 1_000)), MAX_RETRY_AFTER_MS) if value else 0
     except (ValueError, OverflowError):
         return 0
-
-
-def _usage_within(part: bytes) -> Usage | None:
-    """The usage that stands in the first or last bytes of a long body: providers tell it at either end."""
-    span = last_usage(part)
-    return openai.usage_of(part[span[0] : span[1]]) if span is not None else None
-
-
-def _estimated_output(scanner: ChatScanner) -> int:
-    """Providers send about a token an event; where they send more, four bytes are about one."""
-    return max(scanner.content_events, scanner.content_bytes // 4)
 
 
 def overhead_us(ctx: Context, at_ns: int) -> int:

@@ -91,8 +91,10 @@ def test_a_prompt_that_no_minute_admits_can_never_pass(tmp_path: Path) -> None:
 def test_settling_replaces_the_reservation_by_what_was_used(tmp_path: Path, cost: int) -> None:
     rig = rig_with(tmp_path, Limits(concurrency=5), Budget(10**9, "day"))
     rig.ask(body())
-    rig.sink().on_response(response_head(), json.dumps({"usage": {"completion_tokens": cost}}).encode())
-    assert budget_left(rig) == 10**9 - 600 * cost
+    rig.sink().on_response(
+        response_head(), json.dumps({"usage": {"prompt_tokens": 4, "completion_tokens": cost}}).encode()
+    )
+    assert budget_left(rig) == 10**9 - 4 * 150 - 600 * cost
     assert rig.in_flight == 0
 
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.base.addresses import Networks
 from gateway.base.snapshot import Budget, Key, Limits, Model, Target
 from gateway.net.guard import AddressGuard
-from gateway.phases.relay import COLLECT_BYTES, TAIL_BYTES
+from gateway.phases.relay import COLLECT_BYTES
 from tests.support.rig import PRICE, FakeExchange, Rig, response_head
 
 DONE = b"data: [DONE]\n\n"
@@ -308,6 +308,178 @@ def test_a_caller_that_leaves_cancels_the_call_and_is_billed_for_what_was_made(r
     assert rig.in_flight == 0
 
 
+# -- what is charged
+
+
+def chat(message: dict[str, Any], usage: Any = None, pad: int = 0) -> bytes:
+    """A whole answer; `pad` bytes of what costs nothing make it a long one."""
+    choice = {"finish_reason": "stop", "logprobs": {"content": "x" * pad}, "message": message}
+    return json.dumps({"choices": [choice], **({"usage": usage} if usage is not None else {})}).encode()
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "four", "arguments": "a" * 396}}
+MADE: list[tuple[dict[str, Any], int]] = [
+    # what an answer holds, and how many tokens of output that is
+    ({"content": None}, 0),
+    ({"content": "a" * 400}, 100),
+    ({"content": "a" * 401}, 101),
+    ({"refusal": "a" * 400}, 100),
+    ({"tool_calls": [CALL, CALL]}, 200),
+    ({"function_call": CALL["function"]}, 100),
+    ({"reasoning_content": "a" * 400, "content": "a" * 4}, 101),
+    ({"reasoning_details": [{"type": "reasoning.text", "text": "a" * 400, "signature": "s" * 4_000}]}, 100),
+    ({"thinking": "a" * 400}, 100),
+    ({"audio": {"id": "audio_1", "data": "A" * 32_000, "transcript": "a" * 40}}, 135),
+]
+NO_USAGE: list[Any] = [
+    None,
+    {},
+    {"prompt_tokens": 0, "completion_tokens": 0},
+    {"prompt_tokens": None, "completion_tokens": None},
+    {"prompt_tokens": -5, "completion_tokens": -5},
+    {"prompt_tokens": 3, "completion_tokens": 10**12},
+    {"prompt_tokens": "3", "completion_tokens": "1"},
+    {"total_tokens": 7},
+]
+
+
+def charged_to(rig: Rig) -> tuple[int, int, bool]:
+    record = rig.record
+    assert record.cost_nano_usd == 150 * record.input_tokens + 600 * record.output_tokens
+    assert rig.key.plan is not None and rig.key.plan.budget_left() == 10**12 - record.cost_nano_usd
+    assert rig.in_flight == 0
+    return record.input_tokens, record.output_tokens, record.estimated
+
+
+@pytest.mark.parametrize(("message", "tokens"), MADE)
+@pytest.mark.parametrize("usage", NO_USAGE)
+@pytest.mark.parametrize("pad", [0, 2 * COLLECT_BYTES])
+def test_an_answer_whose_usage_cannot_be_true_is_charged_for_what_it_holds(
+    rig: Rig, message: dict[str, Any], tokens: int, usage: Any, pad: int
+) -> None:
+    body = chat(message, usage, pad)
+    exchange = ask(rig)
+    told(CHUNKED, ("data", body[:99], False), ("data", body[99:], True))(rig.sink())
+    assert exchange.sent == body
+    assert charged_to(rig) == (3, tokens, True)
+
+
+@pytest.mark.parametrize("pad", [0, 2 * COLLECT_BYTES])
+@pytest.mark.parametrize(("told_tokens", "tokens"), [(1, 1_000), (62, 1_000), (63, 63), (900, 900), (5_000, 5_000)])
+def test_a_count_that_is_far_too_low_for_what_the_answer_holds_is_not_believed(
+    rig: Rig, pad: int, told_tokens: int, tokens: int
+) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": told_tokens}
+    body = chat({"content": "a" * 4_000}, usage, pad) + b" " * 4_096
+    ask(rig)
+    told(CHUNKED, ("data", body, True))(rig.sink())
+    assert charged_to(rig) == (9, tokens, tokens != told_tokens)
+
+
+def test_vectors_without_output_are_charged_as_they_are_told(rig: Rig) -> None:
+    body = json.dumps(
+        {"data": [{"embedding": [0.25] * 4_000}], "usage": {"prompt_tokens": 9, "total_tokens": 9}}
+    ).encode()
+    for pad in (b"", b" " * COLLECT_BYTES):
+        rig.keeper.records.clear()
+        rig.ask(b'{"model":"m","input":"a"}', path="/v1/embeddings")
+        told(("head", 200, "application/json", f"content-length: {len(body + pad)}"), ("data", body + pad, True))(
+            rig.sink()
+        )
+        record = rig.record
+        assert (record.input_tokens, record.output_tokens, record.estimated) == (9, 0, False)
+
+
+@pytest.mark.parametrize(("message", "tokens"), MADE)
+@pytest.mark.parametrize("how", ["left", "broken"])
+@pytest.mark.parametrize("after", ["its content", "its usage"])
+def test_a_long_answer_that_does_not_end_is_charged_for_what_came(
+    rig: Rig, message: dict[str, Any], tokens: int, how: str, after: str
+) -> None:
+    body = json.dumps(
+        {"x": "x" * COLLECT_BYTES, "choices": [{"message": message}], "usage": {"prompt_tokens": 9}}
+    ).encode()
+    end = body.index(b'"usage"') if after == "its content" else len(body) - 1
+    exchange = ask(rig)
+    told(CHUNKED, ("data", body[:end], False))(rig.sink())
+    if how == "left":
+        assert exchange.on_disconnect is not None
+        exchange.on_disconnect()
+    else:
+        told(("error", "truncated"))(rig.sink())
+    assert charged_to(rig) == (3 if after == "its content" else 9, tokens, tokens > 0 or after == "its content")
+
+
+def test_a_short_answer_that_its_caller_does_not_wait_for_is_charged_for_what_came(rig: Rig) -> None:
+    exchange = ask(rig)
+    told(CHUNKED, ("data", chat({"content": "a" * 400})[:-2], False))(rig.sink())
+    assert exchange.on_disconnect is not None
+    exchange.on_disconnect()
+    assert charged_to(rig) == (3, 100, True)
+
+
+def test_an_error_that_its_caller_does_not_wait_for_is_no_answer(rig: Rig) -> None:
+    exchange = ask(rig)
+    told(("head", 500, "application/json"), ("data", chat({"content": "a" * 400}), False))(rig.sink())
+    assert exchange.on_disconnect is not None
+    exchange.on_disconnect()
+    assert charged_to(rig) == (3, 0, True)
+
+
+def event(**chunk: Any) -> bytes:
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize(("message", "tokens"), MADE)
+@pytest.mark.parametrize("how", ["left", "broken", "ended without a terminal", "ended"])
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}])
+def test_a_stream_without_usage_is_charged_for_what_came(
+    rig: Rig, message: dict[str, Any], tokens: int, how: str, usage: Any
+) -> None:
+    if "audio" in message:
+        tokens = 10 + 10  # of its transcript, and half a second of pcm16
+    exchange = ask(rig, stream=True)
+    stream = event(choices=[{"delta": message}]) + STOP + (event(choices=[], usage=usage) if usage is not None else b"")
+    told(SSE_HEAD, ("data", ROLE + stream, False))(rig.sink())
+    if how == "left":
+        assert exchange.on_disconnect is not None
+        exchange.on_disconnect()
+    elif how == "ended":
+        told(("data", DONE, True))(rig.sink())
+    else:
+        told(("error", "truncated") if how == "broken" else ("data", b"", True))(rig.sink())
+    assert charged_to(rig) == (3, tokens, True)
+
+
+@pytest.mark.parametrize(
+    ("after", "charged"),
+    [
+        (b"", (4, 2, False)),  # the provider's, for nothing was made since
+        (DONE, (4, 2, False)),
+        (event(choices=[{"delta": {"content": "a" * 400}}]), (4, 101, True)),
+        (event(choices=[{"delta": {"content": "a" * 400}}]) + DONE, (4, 101, True)),
+        (event(choices=[{"delta": {"content": "a"}}]) + DONE, (4, 2, False)),
+    ],
+)
+def test_usage_that_is_told_along_the_way_is_what_came_until_then(
+    rig: Rig, after: bytes, charged: tuple[int, int, bool]
+) -> None:
+    exchange = ask(rig, stream=True)
+    told(SSE_HEAD, ("data", ROLE + WORD + USAGE + after, False))(rig.sink())
+    if DONE not in after:
+        assert exchange.on_disconnect is not None
+        exchange.on_disconnect()
+    assert charged_to(rig) == charged
+
+
+def test_an_event_that_is_too_long_to_be_read_is_not_free(rig: Rig) -> None:
+    exchange = ask(rig, stream=True)
+    told(SSE_HEAD, ("data", event(choices=[{"delta": {"audio": {"data": "A" * 3_200_000}}}])[:-1], False))(rig.sink())
+    assert exchange.on_disconnect is not None
+    exchange.on_disconnect()
+    assert charged_to(rig) == (3, 1_001, True)
+
+
 def test_a_caller_that_leaves_while_a_connection_is_awaited_owes_nothing(rig: Rig) -> None:
     rig.pools["one"].empty = True
     exchange = ask(rig)
@@ -406,7 +578,7 @@ def test_a_late_word_of_an_attempt_that_failed_is_not_heard(tmp_path: Path) -> N
 def test_the_tail_of_a_long_body_holds_its_usage_however_it_is_cut(tmp_path: Path) -> None:
     rig = limited(tmp_path)
     head = ("head", 200, "application/json", f"content-length: {len(LARGE)}")
-    for size in (1, 100, TAIL_BYTES - 1, TAIL_BYTES, TAIL_BYTES + 1, 30_000):
+    for size in (1, 100, 8_192, 30_000):
         parts = (
             [LARGE[i : i + size] for i in range(0, len(LARGE), size)]
             if size > 1

@@ -398,35 +398,6 @@ def _response_usage(body: bytes) -> tuple[Usage | None, str] | None:
     return usage, reason or ""
 
 
-class _Answer(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _AnswerChoice(msgspec.Struct):
-    message: _Answer | None = None
-    text: str | None = None
-
-
-class _Answers(msgspec.Struct):
-    choices: list[_AnswerChoice] | None = None
-
-
-_answers_decoder = msgspec.json.Decoder(_Answers)
-
-
-def answer_chars(body: bytes) -> int:
-    """Characters of the text in a whole response, to estimate from where it tells no usage; 0 where there is none."""
-    try:
-        answers: _Answers = _lenient(_answers_decoder, body)
-    except (msgspec.DecodeError, RecursionError):
-        return 0
-    choices = answers.choices or []
-    messages = [choice.message for choice in choices if choice.message is not None]
-    texts = [choice.text for choice in choices] + [m.content for m in messages] + [m.refusal for m in messages]
-    return sum(len(text) for text in texts if text)
-
-
 def _is_object(body: bytes) -> bool:
     try:
         return isinstance(_lenient(_any_decoder, body), dict)
