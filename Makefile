@@ -114,4 +114,4 @@ lock:  ## write the locks anew from pyproject.toml
 clean:  ## remove all that was built or installed here; state directories stay
 	rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info
 	find src tests bench vocabularies -name __pycache__ -prune -exec rm -rf {} +
-	find src \( -name '*.so' -o -name '*.bin' \) -delete
+	find src bench \( -name '*.so' -o -name '*.bin' \) -delete

@@ -2,6 +2,7 @@
 
 http1     HTTP/1.1 heads and chunked bodies, both directions (sans-IO)
 jsonscan  duplicate keys, UTF-8, depth and top-level spans of a JSON body
+cachekey  a key of 128 bits for what a JSON request asks, however it is spelt
 chat      what governs a chat completion, and what its answer used, straight from the bytes
 answer    what an answer produced, counted as it passes
 usage     tokens of a call, and what they cost

@@ -116,7 +116,8 @@ cdef Py_ssize_t skip_string(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, 
         if byte == QUOTE:
             return at + 1
         if byte >= 0x80:
-            at += 1
+            while at < end and data[at] >= 0x80:
+                at += 1
         elif byte != BACKSLASH or end - at < 2:
             return UNSURE
         elif data[at + 1] == c"u":

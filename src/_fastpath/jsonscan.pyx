@@ -29,12 +29,94 @@ cdef extern from *:
         __extension__ unsigned __int128 product = (unsigned __int128)a * b;
         return (uint64_t)product ^ (uint64_t)(product >> 64);
     }
+
+    /* Sixteen bytes at once: GCC and Clang make the machine's own vectors of them, on x86-64 and aarch64 alike. */
+    typedef uint8_t block_t __attribute__((vector_size(16)));
+
+    static inline block_t load_block(const uint8_t* data) {
+        block_t block;
+        memcpy(&block, data, 16);
+        return block;
+    }
+
+    /* The number of the first byte that is set, 16 where none is. */
+    static inline int first_set(block_t mask) {
+    #if defined(__SSE2__)
+        __m128i whole;
+        memcpy(&whole, &mask, 16);
+        unsigned bits = (unsigned)_mm_movemask_epi8(whole);
+        return bits ? __builtin_ctz(bits) : 16;
+    #else
+        uint64_t half[2];  /* little-endian, as all that we build for */
+        memcpy(half, &mask, 16);
+        return half[0] ? __builtin_ctzll(half[0]) >> 3 : half[1] ? 8 + (__builtin_ctzll(half[1]) >> 3) : 16;
+    #endif
+    }
+
+    /* Goes on over what stands between strings and brackets: white space, numbers, literals, commas and colons, as far as whole
+       blocks are made of them. */
+    static Py_ssize_t skip_blocks_between(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) {
+        int size = 16;
+        while (size == 16 && end - at >= 16) {
+            block_t b = load_block(data + at);
+            block_t letter = (block_t)((block_t)((b | 0x20) - 'a') < 26);
+            block_t digit = (block_t)(((block_t)(b - '+') < 16) & (b != '/'));  /* and + , - . : */
+            block_t space = (block_t)(((block_t)(b - 0x09) < 2) | (b == 0x0D) | (b == ' '));
+            size = first_set(~(letter | digit | space));
+            at += size;
+        }
+        return at;
+    }
+
+    /* Copies what stands before the next backslash, and says how much that was; up to `size` bytes of `out` may be written. */
+    static Py_ssize_t copy_plain(const uint8_t* text, Py_ssize_t size, uint8_t* out) {
+        Py_ssize_t at = 0;
+        int plain = 16;
+        while (plain == 16 && size - at >= 16) {
+            block_t block = load_block(text + at);
+            memcpy(out + at, &block, 16);
+            plain = first_set((block_t)(block == 0x5C));
+            at += plain;
+        }
+        for (; plain == 16 && at < size && text[at] != 0x5C; at++)
+            out[at] = text[at];
+        return at;
+    }
+
+    /* Goes on from the beginning of a character over what is plain ASCII or valid UTF-8 (RFC 3629), to the beginning of
+       another one: of what is neither, or of one in the last bytes before `end`. Three bytes before `at` may be read. */
+    static Py_ssize_t skip_text(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) {
+        int size = 16, back;
+        while (size == 16 && end - at >= 16) {
+            block_t b = load_block(data + at);
+            block_t b1 = load_block(data + at - 1), b2 = load_block(data + at - 2), b3 = load_block(data + at - 3);
+            block_t special = (block_t)((b < 0x20) | (b == '"') | (b == 0x5C));
+            block_t continues = (block_t)((b & 0xC0) == 0x80);
+            block_t must = (block_t)((b1 >= 0xC0) | (b2 >= 0xE0) | (b3 >= 0xF0));
+            block_t no_lead = (block_t)(((b & 0xFE) == 0xC0) | (b >= 0xF5));
+            block_t overlong = (block_t)(((b1 == 0xE0) & (b < 0xA0)) | ((b1 == 0xF0) & (b < 0x90)));
+            block_t beyond = (block_t)(((b1 == 0xED) & (b >= 0xA0)) | ((b1 == 0xF4) & (b >= 0x90)));  /* surrogates, too */
+            size = first_set(special | (continues ^ must) | no_lead | overlong | beyond);
+            at += size;
+        }
+        for (back = 1; back <= 3; back++) {  /* a character that goes on at `at` begins here */
+            uint8_t byte = data[at - back];
+            if (byte >= 0xC0)
+                return byte >= (back == 1 ? 0xC0 : back == 2 ? 0xE0 : 0xF0) ? at - back : at;
+            if (byte < 0x80)
+                break;
+        }
+        return at;
+    }
     """
     # declared with plain pointers: Cython would keep references of its own
     PyObject* PyTuple_GET_ITEM(tuple items, Py_ssize_t index)
     void PyTuple_SET_ITEM(tuple items, Py_ssize_t index, PyObject* item)    # takes the reference over
     PyObject* PyLong_FromSsize_t(Py_ssize_t value) except NULL
     uint64_t fold_product(uint64_t a, uint64_t b) noexcept nogil
+    Py_ssize_t skip_blocks_between(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    Py_ssize_t copy_plain(const uint8_t* text, Py_ssize_t size, uint8_t* out) noexcept nogil
+    Py_ssize_t skip_text(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) noexcept nogil
 
 
 class ScanError(ValueError):
@@ -50,9 +132,6 @@ class ScanError(ValueError):
         return f"{self.kind} at byte {self.offset}"
 
 
-cdef enum Fault:
-    NONE, SYNTAX, UTF8, DEPTH, DUPLICATE, NOT_OBJECT, TOO_MANY, DISGUISED, NO_MEMORY
-
 cdef tuple FAULT_NAMES = ("", "syntax", "utf8", "depth", "duplicate", "not_object", "too_many", "disguised")
 
 # --- bytes and their classes --------------------------------------------------------------------------------------
@@ -64,6 +143,9 @@ cdef enum:
     BACKSLASH = 0x5C
     OPEN_OBJECT = 0x7B
     CLOSE_OBJECT = 0x7D
+
+cdef enum:
+    FEW = 8       # that are looked at one by one
 
 cdef enum:
     SPACE = 1
@@ -105,12 +187,6 @@ cdef inline Py_ssize_t skip_class(
     return at
 
 
-cdef inline Py_ssize_t note(Scan* state, Fault fault, Py_ssize_t at) noexcept nogil:
-    state.fault = fault
-    state.fault_at = at
-    return -1
-
-
 # --- UTF-8 (RFC 3629) ---------------------------------------------------------------------------------------------
 
 cdef inline bint is_continuation(uint8_t byte) noexcept nogil:
@@ -146,14 +222,10 @@ cdef Py_ssize_t misplaced(Scan* state, Py_ssize_t at) noexcept nogil:
     return note(state, SYNTAX, at)
 
 
-cdef Py_ssize_t skip_string(Scan* state, Py_ssize_t at) noexcept nogil:
-    """`at` is the opening quote."""
+cdef Py_ssize_t finish_string(Scan* state, Py_ssize_t at) noexcept nogil:
     cdef const uint8_t* data = state.data
     cdef Py_ssize_t end = state.end, size
-    at += 1
-    state.escaped = False
     while True:
-        at = skip_plain(data, at, end)
         if at == end:
             return note(state, SYNTAX, end)
         if data[at] == QUOTE:
@@ -163,14 +235,27 @@ cdef Py_ssize_t skip_string(Scan* state, Py_ssize_t at) noexcept nogil:
             at += 1
             if at < end and (data[at] == QUOTE or data[at] == BACKSLASH):
                 at += 1     # any other byte is judged like its neighbours
+            at = skip_plain(data, at, end)
             continue
         if data[at] < 0x20:
             return note(state, SYNTAX, at)
+        if at >= 3:
+            at = skip_text(data, at, end)
         while at < end and data[at] >= 0x80:
             size = sequence_size(data + at, end - at)
             if size == 0:
                 return note(state, UTF8, at)
             at += size
+        at = skip_plain(data, at, end)
+
+
+cdef inline Py_ssize_t skip_between(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    """Over what is no string and no bracket: mostly a few bytes, of a list of numbers all."""
+    cdef Py_ssize_t few = min(end, at + FEW)
+    at = skip_class(data, at, few, SPACE | SCALAR | SEPARATOR)
+    if at < few or at == end:
+        return at
+    return skip_class(data, skip_blocks_between(data, at, end), end, SPACE | SCALAR | SEPARATOR)
 
 
 cdef Py_ssize_t skip_container(Scan* state, Py_ssize_t at, int depth) noexcept nogil:
@@ -179,11 +264,12 @@ cdef Py_ssize_t skip_container(Scan* state, Py_ssize_t at, int depth) noexcept n
     cdef Py_ssize_t end = state.end
     cdef int base = depth
     cdef uint8_t byte_class
-    while at < end:
+    while True:
+        at = skip_between(data, at, end)
+        if at == end:
+            return note(state, SYNTAX, end)
         byte_class = CLASS[data[at]]
-        if byte_class & (SPACE | SCALAR | SEPARATOR):
-            at += 1
-        elif byte_class & STRING:
+        if byte_class & STRING:
             at = skip_string(state, at)
             if at < 0:
                 return -1
@@ -205,7 +291,6 @@ cdef Py_ssize_t skip_container(Scan* state, Py_ssize_t at, int depth) noexcept n
                 return at
         else:
             return misplaced(state, at)
-    return note(state, SYNTAX, end)
 
 
 cdef inline Py_ssize_t skip_value(Scan* state, Py_ssize_t at) noexcept nogil:
@@ -254,14 +339,14 @@ cdef inline int put_utf8(int code, uint8_t* out) noexcept nogil:
 
 
 cdef Py_ssize_t unescape(const uint8_t* text, Py_ssize_t size, uint8_t* out) noexcept nogil:
-    cdef Py_ssize_t at = 0, made = 0
+    cdef Py_ssize_t at = 0, made = 0, run
     cdef int code, low
     while at < size:
-        if text[at] != BACKSLASH:
-            out[made] = text[at]
-            made += 1
-            at += 1
-            continue
+        run = copy_plain(text + at, size - at, out + made)
+        made += run
+        at += run
+        if at == size:
+            break
         if size - at >= 2 and ESCAPED[text[at + 1]]:
             out[made] = ESCAPED[text[at + 1]]
             made += 1
@@ -379,6 +464,22 @@ GOVERNED[:] = [
 ]
 
 
+cdef inline bint is_lower(const uint8_t* key, Py_ssize_t size) noexcept nogil:
+    """Whether no byte is beyond ASCII or, as upper case is, between 0x40 and 0x5F; some that are not count as such, too."""
+    cdef uint64_t word, any_of = 0
+    cdef Py_ssize_t at = 0
+    if size < 8:
+        for at in range(size):
+            any_of |= (key[at] & 0x80) | (key[at] & 0x40 & ~(key[at] << 1))
+        return any_of == 0
+    while True:
+        word = load_8(key + at)
+        any_of |= (word & <uint64_t>0x8080808080808080) | (word & ~(word << 1) & <uint64_t>0x4040404040404040)
+        if at + 8 == size:
+            return any_of == 0
+        at = min(at + 8, size - 8)
+
+
 cdef bint is_disguised(const uint8_t* key, Py_ssize_t size) noexcept nogil:
     """Whether a key is one that governs but for the case of its letters, as Unicode folds it: U+017F is an s, U+212A a k."""
     cdef uint8_t folded[MAX_GOVERNED_BYTES]
@@ -430,7 +531,7 @@ cdef Py_ssize_t take_key(Scan* state, Py_ssize_t at) noexcept nogil:
     member.key_size = at - start - 2
     if state.escaped and resolve_key(state, member) < 0:
         return -1
-    if is_disguised(member.key, member.key_size):
+    if not is_lower(member.key, member.key_size) and is_disguised(member.key, member.key_size):
         return note(state, DISGUISED, start)
     member.digest = digest_of(member.key, member.key_size)
     if 2 * state.count >= state.slots_in_use:

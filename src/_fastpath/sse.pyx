@@ -21,7 +21,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from _fastpath.answer cimport DEEPEST, MEDIA, MUTE, PRODUCED, kind_within
-from _fastpath.jsonscan cimport unescape
+from _fastpath.jsonscan cimport find_either, unescape
 
 cdef enum:
     TAB = 0x09

@@ -472,3 +472,55 @@ def test_containers_are_bounded() -> None:
     with pytest.raises(ScanError) as caught:
         scan(b'{"a":[' + b",".join([b"{}"] * (most + 1)) + b"]}")
     assert caught.value.kind == "too_many"
+
+
+AROUND = "aé世😀".encode()
+SECOND = (0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF)
+
+
+@pytest.mark.parametrize("lead", [0x7F, 0x80, 0xBF, *range(0xC0, 0x100)], ids=hex)
+def test_utf8_is_judged_as_python_decodes_it_wherever_it_stands(lead: int) -> None:
+    """Strings are read sixteen bytes at a time: each sequence stands at each place of a block, and behind each kind of character."""
+    tails = [b"", *(bytes([a]) for a in SECOND), *(bytes([a, b]) for a in SECOND[2:8] for b in SECOND)]
+    tails += [bytes([a, b, c]) for a in (0x80, 0x8F, 0x90, 0xBF) for b in (0x80, 0xBF) for c in SECOND[1:9]]
+    for at in range(17):
+        before = b'{"a":"' + b"x" * at + AROUND.decode()[: at % 5].encode()
+        for tail in tails:
+            body = before + bytes([lead]) + tail + AROUND * 2 + b'"}'
+            control = next((i for i, byte in enumerate(body) if byte < 0x20), len(body))
+            try:
+                body.decode()
+                start = len(body)
+            except UnicodeDecodeError as error:
+                start = error.start
+            if min(control, start) == len(body):
+                scan(body)
+                continue
+            with pytest.raises(ScanError) as caught:
+                scan(body)
+            expected = ("utf8", start) if start < control else ("syntax", control)
+            assert (caught.value.kind, caught.value.offset) == expected, body
+
+
+@pytest.mark.parametrize("byte", range(256), ids=hex)
+def test_a_byte_between_values_is_judged_wherever_it_stands(byte: int) -> None:
+    letter = bytes([byte])
+    passes = letter in b" \t\r\n,:+-.0123456789" or letter.isalpha()
+    for at in range(40):
+        body = b'{"a":[' + b"7" * at + letter + b"1," * 20 + b"1]}"
+        if passes:
+            scan(body)
+            continue
+        with pytest.raises(ScanError) as caught:
+            scan(body)
+        if letter not in b'"[]{}':
+            assert (caught.value.kind, caught.value.offset) == ("utf8" if byte >= 0x80 else "syntax", 6 + at)
+
+
+def test_escapes_are_resolved_wherever_they_stand() -> None:
+    for at in range(40):
+        for tail in range(20):
+            key = "k" * at + "\n" + "t" * tail + "é"
+            body = json.dumps({key: 1, "b": 2}).encode()
+            start, end, *_ = scan(body, (key.encode(), b"b"))
+            assert body[start:end] == b"1"

@@ -42,6 +42,7 @@ WORDS = {
     "chunked": HTTP,
     "sse": EVENTS,
     "json": TEXT,
+    "cachekey": FIELDS,
     "chat": FIELDS,
     "answer": FIELDS,
     "proxy": PROXY,

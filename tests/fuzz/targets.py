@@ -10,9 +10,11 @@ A target returns whether it accepted.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from _fastpath.answer import AnswerCounter
+from _fastpath.cachekey import CacheKeys
 from _fastpath.chat import Reading, read_answer, read_request
 from _fastpath.http1 import ChunkedDecoder, Head, ProtocolError, parse_request, parse_response
 from _fastpath.jsonscan import ScanError, scan
@@ -21,6 +23,7 @@ from gateway.base.addresses import packed
 from gateway.base.errors import GatewayError
 from gateway.codec import proxy_protocol
 from gateway.codec.dialects import openai
+from tests.fastpath import cachekey_oracle
 
 Target = Callable[[bytes, int], bool]
 Parse = Callable[[bytes], tuple[Head, int] | None]
@@ -122,6 +125,26 @@ def json(data: bytes, cut: int) -> bool:
     return True
 
 
+CACHE_KEYS = CacheKeys(bytes(32), b"tenant", (b"metadata",))
+
+
+def cachekey(data: bytes, cut: int) -> bool:
+    """Whatever the standard library reads has a key, however it is spelt; nothing else has."""
+    try:
+        value = cachekey_oracle.read(data)
+    except cachekey_oracle.RefusedError:
+        value = None
+    try:
+        key = CACHE_KEYS.key(data, b"")
+    except ScanError as error:
+        assert value is None, (error.kind, value)
+        assert error.kind in SCAN_FAULTS and 0 <= error.offset <= len(data)
+        return False
+    assert value is not None
+    assert CACHE_KEYS.key(cachekey_oracle.spell(value, random.Random(cut)).encode(), b"") == key
+    return True
+
+
 def _facts(reading: Reading) -> tuple[object, ...]:
     spans = reading.model_start, reading.model_end, reading.close, reading.options_start, reading.options_end
     asked = reading.stream, reading.include_usage, reading.max_output_tokens, reading.choices, reading.fixed_tokens
@@ -201,6 +224,7 @@ TARGETS: dict[str, Target] = {
     "chunked": chunked,
     "sse": sse,
     "json": json,
+    "cachekey": cachekey,
     "chat": chat,
     "answer": answer,
     "proxy": proxy,

@@ -21,7 +21,7 @@ from tests.fuzz.run import CORPUS, corpus_of, last_input
 from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
-KERNELS = "http1,sse,jsonscan,chat,usage,answer"
+KERNELS = "http1,sse,jsonscan,chat,usage,answer,cachekey"
 SANITISERS = (
     "-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined "
     "-fno-sanitize=function,pointer-overflow"  # of Cython's own code, which adds nothing to null
