@@ -17,7 +17,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcmp, memcpy, strlen
 
-from _fastpath.sse cimport find_either
+from _fastpath.jsonscan cimport find_either
 
 cdef extern from * nogil:
     """

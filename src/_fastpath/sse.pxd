@@ -1,48 +1,6 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-cdef extern from * nogil:
-    """
-    #ifndef TW_FIND_EITHER
-    #define TW_FIND_EITHER
-    #include <stdint.h>
-    #include <string.h>
-    #if defined(__SSE2__)
-    #include <emmintrin.h>
-    #endif
-
-    /* The offset of the first byte that is `a` or `b`; `end` where there is none. */
-    static inline Py_ssize_t find_either(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint8_t a, uint8_t b) {
-    #if defined(__SSE2__)
-        const __m128i as = _mm_set1_epi8((char)a), bs = _mm_set1_epi8((char)b);
-        while (end - at >= 16) {
-            __m128i block = _mm_loadu_si128((const __m128i*)(data + at));
-            int mask = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(block, as), _mm_cmpeq_epi8(block, bs)));
-            if (mask)
-                return at + __builtin_ctz((unsigned)mask);
-            at += 16;
-        }
-    #else
-        const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-        while (end - at >= 8) {  /* the zero-byte test of "Hacker's Delight", section 6-1 */
-            uint64_t word, no_a, no_b;
-            memcpy(&word, data + at, 8);
-            no_a = word ^ (ones * a);
-            no_b = word ^ (ones * b);
-            if ((((no_a - ones) & ~no_a) | ((no_b - ones) & ~no_b)) & highs)
-                break;
-            at += 8;
-        }
-    #endif
-        while (at < end && data[at] != a && data[at] != b)
-            at++;
-        return at;
-    }
-    #endif
-    """
-    # The offset of the first byte that is `a` or `b`; `end` where there is none.
-    Py_ssize_t find_either(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint8_t a, uint8_t b) noexcept
-
 cdef struct Span:
     Py_ssize_t start
     Py_ssize_t end          # 0, behind nothing, where there is no such span
