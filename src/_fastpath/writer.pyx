@@ -18,7 +18,7 @@ cdef enum:
     NUMBER_BYTES = 20       # of the longest int64, with its sign
     NANO_DIGITS = 9
     ESCAPED_BYTES = 6       # of the longest escape
-    UTC_BYTES = 24          # 2026-03-01T12:00:00.123Z
+    UTC_LENGTH = 24          # 2026-03-01T12:00:00.123Z
     DAY_MS = 86_400_000
     LAST_DAY = 2_932_896    # 9999-12-31
 
@@ -187,7 +187,7 @@ cdef class Writer:
     cpdef Writer utc(self, int64_t unix_ms):
         cdef int64_t day = unix_ms // DAY_MS
         cdef int ms = <int>(unix_ms % DAY_MS)
-        cdef char* at = self.room(UTC_BYTES)
+        cdef char* at = self.room(UTC_LENGTH)
         if unix_ms < 0 or day > LAST_DAY:
             raise ValueError("a time outside the years 1970 to 9999")
         at = put_date(at, day)
@@ -200,7 +200,7 @@ cdef class Writer:
         at[0] = c"."
         at = put_padded(at + 1, ms % 1_000, 3)
         at[0] = c"Z"
-        self._size += UTC_BYTES
+        self._size += UTC_LENGTH
         return self
 
     cpdef bytes take(self):
