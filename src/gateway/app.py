@@ -24,8 +24,8 @@ from gateway.adapters.shipper import Shipper
 from gateway.adapters.spool import Spool
 from gateway.adapters.tokens import KernelCounter
 from gateway.base.budget import period_at
+from gateway.base.files import is_loose
 from gateway.base.node import AGENT_SLOTS, Address, Node, slot_count
-from gateway.base.private import is_loose
 from gateway.base.snapshot import Snapshot, SnapshotError
 from gateway.control.config import Loaded, resolve
 from gateway.dataplane.agent import Agent, AgentServices, write_snapshot

@@ -26,7 +26,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter, validators
 
 from gateway import __version__
-from gateway.cli_config import HOW_TO_BEGIN, CommandError, plain_table
+from gateway.cli_config import (
+    DEFAULT_CONFIG,
+    EXIT_CONFIG,
+    EXIT_UNAVAILABLE,
+    HOW_TO_BEGIN,
+    AsJson,
+    CommandError,
+    plain_table,
+    say,
+)
 from gateway.cli_config import config as config_commands
 
 if TYPE_CHECKING:
@@ -36,12 +45,9 @@ if TYPE_CHECKING:
     from gateway.supervisor.progress import Progress, Step
 
 EXIT_USAGE = 64
-EXIT_UNAVAILABLE = 69
 EXIT_FAILED = 70
 EXIT_CANNOT_START = 73
-EXIT_CONFIG = 78
 
-DEFAULT_CONFIG = Path("gateway.yaml")
 DEMO_DIR = Path("demo-state")
 MODEL_TIMEOUT_S = 120.0
 
@@ -72,7 +78,6 @@ LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
     Parameter(name="--log-level", help="Instead of the file's log_level."),
 ]
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="For machines.")]
 
 
 # -- serving
@@ -106,12 +111,12 @@ def _serve(config: Path, workers: int | None, log_level: str | None, *, data_pla
         parts = [f"{count} worker{'s' * (count != 1)} on {node.listen}, ops on {node.ops}"] if data_plane else []
         if control_plane and node.admin is not None:
             parts.append(f"control plane on {node.admin.listen}")
-        _say(f"throughway {__version__} serves: {'; '.join(parts)}; configuration {loaded.snapshot.version}")
+        say(f"throughway {__version__} serves: {'; '.join(parts)}; configuration {loaded.snapshot.version}")
 
     with _explained(nothing="started"):
-        code, failure = start(options, on_ready=on_ready, on_warning=lambda line: _say(f"warning: {line}"))
+        code, failure = start(options, on_ready=on_ready, on_warning=lambda line: say(f"warning: {line}"))
     if failure:
-        _say(f"throughway: {failure}")
+        say(f"throughway: {failure}")
     return code
 
 
@@ -200,7 +205,7 @@ def restart(
         _fail(EXIT_UNAVAILABLE, "the restart goes on; nobody watches it now")
     assert last is not None
     for line in last.errors:
-        _say(f"throughway: {line}")
+        say(f"throughway: {line}")
     if last.state == progress.FAILED:
         _fail(EXIT_FAILED, f"the restart failed; version {last.version_before} serves on")
     return 0
@@ -410,7 +415,7 @@ def create_key(
         print(secret)
         effect = _takes_effect(loaded.node, in_fleet=loaded.node.redis is not None)
         until = until and f", to work until {until}"
-        _say(f"key {name!r} ({stored.key.id}) is made{until}; {effect}. The secret is not kept.")
+        say(f"key {name!r} ({stored.key.id}) is made{until}; {effect}. The secret is not kept.")
     return 0
 
 
@@ -531,12 +536,8 @@ def _show_step(progress: Progress, step: Step, *, as_json: bool) -> None:
 # -- talking
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _fail(code: int, line: str) -> NoReturn:
-    _say(f"throughway: {line}")
+    say(f"throughway: {line}")
     sys.exit(code)
 
 
@@ -558,7 +559,7 @@ def _explained(nothing: str = "") -> Iterator[None]:
         _fail(EXIT_CONFIG, f"{error}. {HOW_TO_BEGIN}")
     except ConfigurationError as error:
         for problem in error.problems:
-            _say(str(problem))
+            say(str(problem))
         _fail(EXIT_CONFIG, f"the configuration has mistakes{nothing and f'; nothing was {nothing}'}")
     except KeyStoreError as error:
         _fail(EXIT_CONFIG, str(error))

@@ -78,7 +78,7 @@ def push(
         pepper = fleet.pepper_to_publish(share=not dry_run)
         loaded = load(file, pepper=pepper)
         for warning in loaded.warnings:
-            _say(f"warning: {warning}")
+            say(f"warning: {warning}")
         return _publish(fleet, pepper, pointer, loaded.snapshot, note=note, over=over, dry_run=dry_run, json=json)
 
 
@@ -115,7 +115,7 @@ def history(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
     for index, release in enumerate(releases):
         at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(release.at_ms / 1_000))
         table.add_row("" if index else "*", release.version, str(release.sequence), at, release.by, release.note)
-    Console(markup=False).print(table) if releases else _say("nothing was published yet")
+    Console(markup=False).print(table) if releases else say("nothing was published yet")
     return 0
 
 
@@ -176,11 +176,11 @@ def _publish(
         return 0
     if before is not None and before.version == snapshot.version:
         _print_changes(found, about, json=json)
-        _say(f"{snapshot.version} is in force already; nothing was published")
+        say(f"{snapshot.version} is in force already; nothing was published")
         return 0
     release = fleet.store.publish(seal, snapshot, over=pointer, by=_who(), note=note)
     _print_changes(found, {**about, **_fields_of(release), "published": True}, json=json)
-    _say(f"published {release.version} (sequence {release.sequence}) over {version or 'nothing'} in {fleet.url}")
+    say(f"published {release.version} (sequence {release.sequence}) over {version or 'nothing'} in {fleet.url}")
     return 0
 
 
@@ -194,7 +194,7 @@ def _in_force(fleet: Fleet, seal: Any, pointer: bytes | None) -> tuple[Release |
         release: Release = seal.read(pointer)
         return release, fleet.store.snapshot(release)
     except RefusedError as error:
-        _say(f"warning: what is in force cannot be used, so everything is shown as added: {error}")
+        say(f"warning: what is in force cannot be used, so everything is shown as added: {error}")
         return None, None
 
 
@@ -203,7 +203,7 @@ def _warn_of_keys(present: Snapshot | None, wanted: Snapshot) -> None:
     known = {key.hmac for key in present.keys} if present is not None else set()
     names = [key.name for key in wanted.keys if key.hmac not in known]
     if names:
-        _say(f"warning: keys that do not work now work again: {', '.join(names[:20])}{' ...' * (len(names) > 20)}")
+        say(f"warning: keys that do not work now work again: {', '.join(names[:20])}{' ...' * (len(names) > 20)}")
 
 
 def _before(fleet: Fleet) -> Release:
@@ -262,7 +262,7 @@ def plain_table(*titles: str, right: Collection[str] = ()) -> Table:
     return table
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -278,7 +278,7 @@ def _opened(file: Path, *, signs: bool = False) -> Iterator[Fleet]:
     try:
         fleet = open_fleet(file, signs=signs)
         if fleet.settings.redis not in (None, fleet.url):
-            _say(f"note: {URL_VARIABLE} counts, not `redis` of {file}")
+            say(f"note: {URL_VARIABLE} counts, not `redis` of {file}")
         try:
             yield fleet
         finally:
@@ -287,7 +287,7 @@ def _opened(file: Path, *, signs: bool = False) -> Iterator[Fleet]:
         raise CommandError(EXIT_CONFIG, f"{error}. {HOW_TO_BEGIN}") from error
     except ConfigurationError as error:
         for problem in error.problems:
-            _say(str(problem))
+            say(str(problem))
         raise CommandError(EXIT_CONFIG, "the configuration has mistakes; nothing was published") from error
     except RedisDownError as error:
         raise CommandError(EXIT_UNAVAILABLE, str(error)) from error

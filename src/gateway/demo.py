@@ -26,8 +26,8 @@ from typing import Final, cast
 
 import msgspec
 
+from gateway.base.files import make_private
 from gateway.base.node import Address
-from gateway.base.private import make_private
 from gateway.control.config import Loaded, load
 from gateway.control.keys import KeyStore, key_hmac
 from gateway.supervisor import ChildEnv, StateLock, worker_count

@@ -23,7 +23,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.base.private import make_private
+from gateway.base.files import make_private
 from gateway.base.usage import UsageRecord
 
 BUSY_TIMEOUT_MS = 5_000

@@ -31,6 +31,7 @@ from gateway.adapters.redis_store import CHANNEL, ReleaseStore
 from gateway.adapters.release import RefusedError, Release, Resolve, Seal, open_value, require_newer, require_resolved
 from gateway.adapters.shared_pepper import settle
 from gateway.base.errors import ConfigurationError, Problem
+from gateway.base.files import Signature, signature
 from gateway.base.ports import SnapshotSource, SourceKind, SourceStatus
 from gateway.base.redis_url import RedisUrl
 from gateway.base.snapshot import Snapshot
@@ -43,8 +44,6 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
 """Before Redis is tried again: a random time up to the first, up to twice as much each time, and up to the last."""
 STOP_S = 0.25
 """The thread looks so often whether it should end."""
-
-Signature = tuple[int, int, int] | None
 
 
 class _Taken(msgspec.Struct, frozen=True):
@@ -346,13 +345,4 @@ def _files(snapshot: Snapshot) -> dict[str, Signature]:
 
 
 def _signatures(files: dict[str, Signature]) -> dict[str, Signature]:
-    """What changes when their content does."""
-
-    def of(name: str) -> Signature:
-        try:
-            found = Path(name).stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
-    return {name: of(name) for name in files}
+    return {name: signature(Path(name)) for name in files}

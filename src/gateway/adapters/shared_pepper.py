@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.adapters.last_good import replace_private
 from gateway.adapters.release import RefusedError
+from gateway.base.files import replace_private
 
 if TYPE_CHECKING:  # a node without Redis loads nothing of it
     from gateway.adapters.redis_store import ReleaseStore

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.base.private import make_private
+from gateway.base.files import make_private
 
 _NAME_BYTES = 8
 

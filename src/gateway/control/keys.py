@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.base.private import make_private
+from gateway.base.files import make_private, replace_private
 from gateway.base.snapshot import Budget, Key, Limits
 
 MAX_KEYS = 100_000
@@ -203,14 +203,8 @@ class KeyStore:
         return stored
 
     def _write(self, stored: _File) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.new")  # under the lock: nobody else writes it
         try:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(msgspec.json.format(msgspec.json.encode(stored), indent=1) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
+            replace_private(self.path, msgspec.json.format(msgspec.json.encode(stored), indent=1) + b"\n")
             _sync_directory(self.path.parent)
         except OSError as error:
             raise KeyStoreError(f"cannot write {self.path}: {_why(error)}") from error

@@ -6,7 +6,6 @@ found in it is kept in a file, and the package is imported for what that file do
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway import __version__
-from gateway.base.private import make_private
+from gateway.base.files import replace_private
 from gateway.base.snapshot import NANO_USD, Price
 from gateway.control import _urls
 
@@ -92,11 +91,7 @@ class PriceBook:
         """Writes what was asked for, if anything was and the file does not hold just that. Raises OSError."""
         if self._file is None or not self._used or self._used == self._kept:
             return
-        make_private(self._file.parent)
-        temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-            stream.write(msgspec.json.encode(_Kept(_edition(), self._used)))
-        temporary.replace(self._file)
+        replace_private(self._file, msgspec.json.encode(_Kept(_edition(), self._used)), durable=False)
 
 
 def _edition() -> str:

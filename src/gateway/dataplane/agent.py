@@ -27,9 +27,9 @@ from _fastpath.wheel import Wheel, now_ns
 from gateway import __version__
 from gateway.base import node as slots
 from gateway.base.errors import ConfigurationError
+from gateway.base.files import replace_private
 from gateway.base.node import Bounds, Node, ServerTimeouts
 from gateway.base.ports import SOURCE_KINDS, SnapshotSource, SourceStatus
-from gateway.base.private import make_private
 from gateway.base.snapshot import Encoded, Key, Limits, Snapshot, Team, encode
 from gateway.dataplane.worker import Log
 from gateway.net.edge import listen, native_edge
@@ -83,14 +83,7 @@ class AgentServices(msgspec.Struct):
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Replaces the node's snapshot file: another reader sees the old one or the new one, whole. Raises OSError."""
-    make_private(path.parent)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(encode(snapshot))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_private(path, encode(snapshot))
 
 
 class SourceGauges:

@@ -7,15 +7,16 @@ sessions with it that were opened under it.
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 from gateway.base.certificates import explain, load_pair
+from gateway.base.files import Signature, signature
 from gateway.base.node import Tls
 from gateway.base.snapshot import Provider
 
-_Signature = tuple[tuple[int, int, int] | None, ...]
+_Signatures = tuple[Signature, ...]
 
 
 class TlsFiles:
@@ -34,9 +35,9 @@ class TlsFiles:
         self.name = name
         self.files = files
         self._make = make
-        self._of = self._signature()
+        self._of = self._signatures()
         """Of the files when the context was made, or was last found impossible to make."""
-        self._doubtful: _Signature | None = None
+        self._doubtful: _Signatures | None = None
         self.context = make()
 
     def renew(self) -> str | None:
@@ -45,7 +46,7 @@ class TlsFiles:
         Reads files: not for the loop's thread. Files are replaced one after another, so that what does not fit is told only
         when it is still the same the next time; and then once.
         """
-        now = self._signature()
+        now = self._signatures()
         if now == self._of:
             self._doubtful = None
             return None
@@ -60,16 +61,8 @@ class TlsFiles:
         self._of, self.context = now, context
         return ""
 
-    def _signature(self) -> _Signature:
-        return tuple(map(_signature, self.files))
-
-
-def _signature(file: str) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(file)  # noqa: PTH116 - follows links, as certificates of a Kubernetes secret need
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    def _signatures(self) -> _Signatures:
+        return tuple(signature(Path(file)) for file in self.files)  # links are followed, as a Kubernetes secret needs
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:

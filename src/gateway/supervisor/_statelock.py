@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gateway.base.private import PRIVATE, is_loose, make_private
+from gateway.base.files import PRIVATE, is_loose, make_private
 from gateway.supervisor import _platform
 from gateway.supervisor._errors import NoNodeError, StartError, StateDirInUseError
 

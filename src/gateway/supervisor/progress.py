@@ -6,13 +6,13 @@ also answers the question of the next morning: what did the last restart do?
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from gateway.base.files import replace_private
 from gateway.supervisor._errors import NoNodeError
 from gateway.supervisor._signals import RESTART_SIGNAL
 from gateway.supervisor._statelock import StateLock
@@ -73,10 +73,7 @@ def read(run_dir: Path) -> Progress | None:
 
 def write(run_dir: Path, progress: Progress) -> None:
     """A reader sees the old file or the new one, whole. Raises OSError."""
-    temporary = run_dir / f"{FILE}.tmp"
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(progress), indent=1))
-    temporary.replace(run_dir / FILE)
+    replace_private(run_dir / FILE, msgspec.json.format(msgspec.json.encode(progress), indent=1), durable=False)
 
 
 # -- of the command that asks for it

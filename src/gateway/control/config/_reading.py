@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from gateway.base.errors import ConfigurationError, Problem
+from gateway.base.files import Signature, signature
 from gateway.control.config._yaml import MAX_BYTES, Mark
 
 MAX_PROBLEMS = 1_000
@@ -17,22 +18,10 @@ MAX_NEAREST = 100
 Path_ = tuple[str | int, ...]
 """Where a value stands in the tree, such as ("models", "gpt-4.1", "targets", 0)."""
 
-Signature = tuple[int, int, int] | None
-"""Of a file: mtime in ns, size, inode; None where it cannot be read. Editors that replace a file change its inode."""
-
 
 def dotted(path: Path_) -> str:
     """`models.gpt-4.1.targets[0]`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
-
-
-def signature(file: Path) -> Signature:
-    """What changes when the file's content does."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 class Reading:

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.base import redis_url
 from gateway.base.errors import MissingConfigurationError, Problem
+from gateway.base.files import Signature, signature
 from gateway.base.node import Node
 from gateway.base.ports import SourceStatus
 from gateway.base.redis_url import RedisUrl
@@ -22,7 +23,7 @@ from gateway.control.config._certificates import check_certificates
 from gateway.control.config._check import check, matches, names_of
 from gateway.control.config._emit import to_yaml
 from gateway.control.config._kinds import INVALID
-from gateway.control.config._reading import Reading, Signature, in_order, signature, why
+from gateway.control.config._reading import Reading, in_order, why
 from gateway.control.config._schema import SCHEMA
 from gateway.control.keys import KeyStore, KeyStoreError, StoredKey, key_hmac
 from gateway.control.prices import PriceBook
