@@ -21,7 +21,7 @@ CHAT = {"model": MODEL_NAME, "stream": True, "messages": [{"role": "user", "cont
 
 def test_ctrl_c_lets_a_stream_that_is_under_way_end(own_demo: tuple[Demo, subprocess.Popen[bytes]]) -> None:
     demo, process = own_demo
-    body = {**CHAT, "max_tokens": 160, "temperature": 0}
+    body = {**CHAT, "max_tokens": 40, "temperature": 0}
     headers = {"authorization": f"Bearer {demo.key}"}
     with httpx.stream(
         "POST", f"{demo.base_url}/chat/completions", json=body, headers=headers, timeout=ANSWER_S
