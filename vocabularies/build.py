@@ -15,14 +15,14 @@ from pathlib import Path
 from vocabularies import classes, source, table
 
 FILE_NAME = "vocabularies.bin"
-MAGIC = b"TWVOCAB1"
+MAGIC = b"TWVOCAB2"
 """Of this layout: another one has another number."""
 PAGE_BYTES = 4096
 LINE_BYTES = 64
 DIRECTORY = ("magic", "size", "digest_0", "digest_1", "digest_2", "digest_3", "stage", "blocks", "leads")
 OF_VOCABULARY = (
     *("narrow", "narrow_slots", "wide", "wide_slots", "rest", "rest_slots", "rest_text"),
-    *("records", "tokens", "pairs", "pairs_slots", "trie", "root"),
+    *("records", "tokens", "pairs", "pairs_slots", "trie", "root", "characters"),
 )
 VOCABULARY_AT = (16, 32)
 """The words at which the vocabularies begin, in the order of `source.FILES`."""
@@ -100,6 +100,7 @@ def _add_vocabulary(writer: _Writer, at: int, tokens: list[bytes]) -> None:
     nodes, root = table.trie(tokens)
     writer.add(word("trie"), nodes)
     writer.put(word("root"), root)
+    writer.add(word("characters"), table.characters(nodes, root))
 
 
 def is_current(path: Path) -> bool:

@@ -15,7 +15,9 @@ NO_TOKEN = (1 << TOKEN_BITS) - 1
 NARROW = 7
 WIDE = 15
 """Bytes of the longest tokens that stand in a slot, of one word and of two."""
-LOADS = {"short": 0.75, "long": 0.5, "pairs": 0.6}
+FAR = 8
+"""Slots: where tokens lie so far from where they should be, the trie is asked."""
+LOADS = {"short": 0.85, "long": 0.6, "pairs": 0.7}
 """How full the hash tables are."""
 
 _WORD = (1 << 64) - 1
@@ -44,15 +46,23 @@ def _key(token: bytes) -> tuple[int, ...]:
 
 
 def short_tokens(tokens: Sequence[bytes], words: int) -> array[int]:
-    """Tokens that fit in so many words with their size, hashed; zeros where a slot is free."""
+    """Tokens that fit in so many words with their size, hashed; zeros where a slot is free.
+
+    The last four bits of a slot are of those tokens that should stand there: how many slots from it on have to be looked at to
+    find any of them, at most FAR. So most of what is no token is found to be none at the first slot.
+    """
     keys = [key for key in map(_key, (token for token in tokens if len(token) <= WIDE)) if len(key) == words]
     slots = int(len(keys) / LOADS["short"]) + 1
     table = array("Q", bytes(8 * words * slots))
+    reach = bytearray(slots)
     for key in keys:  # the frequent ones first: they find their slots free
-        at = _slot(_fold(key[0] ^ KEY_0, key[-1] ^ KEY_1), slots)
+        home = at = _slot(_fold(key[0] ^ KEY_0, key[-1] ^ KEY_1), slots)
         while table[words * at + words - 1]:
             at = (at + 1) % slots
         table[words * at : words * at + words] = array("Q", key)
+        reach[home] = max(reach[home], min((at - home) % slots + 1, FAR))
+    for at, far in enumerate(reach):
+        table[words * at + words - 1] |= far << 60
     return table
 
 
@@ -235,3 +245,22 @@ def trie(tokens: Sequence[bytes]) -> tuple[array[int], int]:
             token = 0 if child.token == NO_TOKEN else child.token + 1
             table[node.base + byte] = 256 | byte | child.base << 9 | token << 32
     return table, root.base
+
+
+CHARACTERS = 1 << 16
+"""Code points of one to three bytes of UTF-8."""
+
+
+def characters(nodes: array[int], root: int) -> array[int]:
+    """By code point the slot of the trie that its bytes lead to; 0 where they are no token: a longer one may begin with them all the same."""
+    table = array("Q", bytes(8 * CHARACTERS))
+    for code in (*range(0xD800), *range(0xE000, CHARACTERS)):
+        base, slot = root, 0
+        for byte in chr(code).encode():
+            slot = nodes[base + byte] if base + byte < len(nodes) else 0
+            if slot & 0x1FF != 256 | byte:
+                break
+            base = slot >> 9 & 0x7FFFFF
+        else:
+            table[code] = slot if slot >> 32 else 0
+    return table

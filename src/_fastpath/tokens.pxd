@@ -18,6 +18,7 @@ cdef struct Vocabulary:
     uint64_t pairs_slots
     const uint64_t* trie
     uint64_t root
+    const uint64_t* characters  # where the bytes of a character lead to, by its code point
     uint64_t* followers         # which token follows another, as far as it was asked for lately
 
 cdef class Encoding:

@@ -8,7 +8,11 @@ other, byte pair encoding merges the two neighbours whose union has the lowest r
 - No merge ever crosses a border of the result, so whatever stands between two borders was merged as if it stood alone. Hence a
   row of tokens is the result if, and only if, each pair of neighbours is what byte pair encoding makes of those two alone
   (`may_adjoin`). `merged_count` looks for that row from left to right: the longest token that may follow, else a shorter one, else
-  one step back. A position where the text could not be continued is marked and not tried again, which makes it linear.
+  one step back. A position where the text could not be continued is marked and not tried again, which makes it linear. A run may
+  need many steps back for each token; so in a long piece it is noticed when the search goes round in circles, and what the next
+  rounds will bring is written down at once, as far as the text repeats (`rounds_ahead`).
+- Whether a piece is a token is found in a hash table, most often at the first slot, whether it is or not; where tokens lie far from
+  their slots the trie decides, so that no piece is dear.
 - Whether two tokens may adjoin is found by taking their merges back, the latest first: at no time may the two parts that
   touch have been about to merge. That relies on each token having a higher rank than its parts, which the build checks.
 
@@ -81,6 +85,8 @@ cdef extern from *:
         return letters;
     }
 
+    #define likely(condition) __builtin_expect(!!(condition), 1)
+
     static inline int zeros_below(uint32_t bits) { return __builtin_ctz(bits); }
 
     static inline uint64_t fold(uint64_t a, uint64_t b) {
@@ -104,6 +110,7 @@ cdef extern from *:
     uint32_t letter_bits(Chunk chunk, uint32_t* capitals) noexcept nogil
     int zeros_below(uint32_t bits) noexcept nogil
     uint64_t fold(uint64_t a, uint64_t b) noexcept nogil
+    bint likely(bint condition) noexcept nogil
     uint64_t load_word(const uint8_t* at) noexcept nogil
     void* anonymous_pages(size_t size) noexcept nogil
     int munmap(void* pages, size_t size) noexcept nogil
@@ -124,7 +131,7 @@ cdef enum:
     MAGIC, SIZE, DIGEST_0, DIGEST_1, DIGEST_2, DIGEST_3, STAGE, BLOCKS, LEADS
 
 cdef enum:
-    NARROW, NARROW_SLOTS, WIDE, WIDE_SLOTS, REST, REST_SLOTS, REST_TEXT, RECORDS, TOKENS, PAIRS, PAIRS_SLOTS, TRIE, ROOT
+    NARROW, NARROW_SLOTS, WIDE, WIDE_SLOTS, REST, REST_SLOTS, REST_TEXT, RECORDS, TOKENS, PAIRS, PAIRS_SLOTS, TRIE, ROOT, CHARACTERS
 
 cdef enum:
     PAGE_BYTES = 4096
@@ -135,6 +142,8 @@ cdef enum:
     TOKEN_BITS = 18
     NO_TOKEN = (1 << 18) - 1
     SINGLE_BYTES = 256      # tokens below are bytes
+    REACH_BITS = 4          # of a slot: how many from it on have to be looked at
+    FAR = 8                 # so many or more: the trie knows it sooner
     MAX_TOKEN = 128         # bytes of the longest
     FOLLOWER_BITS = 13      # of a vocabulary's table of followers: 2**13 entries of eight bytes
 
@@ -379,6 +388,22 @@ cdef inline uint64_t slot_of(uint64_t digest, uint64_t slots) noexcept nogil:
     return ((digest >> 32) * slots) >> 32
 
 
+cdef inline bint is_in_slot(const uint64_t* slot, uint64_t first, uint64_t last, int wide) noexcept nogil:
+    return (slot[wide] ^ last) << REACH_BITS == 0 and (slot[0] ^ first) << (0 if wide else REACH_BITS) == 0
+
+
+cdef bint is_in_trie(const Vocabulary* v, Chunk chunk, int size) noexcept nogil:
+    cdef uint64_t node = v.root << 9
+    cdef uint64_t byte
+    cdef int at
+    for at in range(size):
+        byte = (chunk.low if at < 8 else chunk.high) >> 8 * (at & 7) & 0xFF
+        node = v.trie[(node >> 9 & 0x7FFFFF) + byte]
+        if (node ^ byte) & 0x1FF != 256:
+            return False
+    return node >> 32 != 0
+
+
 cdef inline bint is_short_token(const Vocabulary* v, Chunk chunk, int size) noexcept nogil:
     """Whether the first `size` bytes, 1 to 15, are a token. Both tables are searched by the same instructions."""
     cdef int wide = size > 7
@@ -388,16 +413,22 @@ cdef inline bint is_short_token(const Vocabulary* v, Chunk chunk, int size) noex
     cdef const uint64_t* table = v.wide if wide else v.narrow
     cdef uint64_t slots = v.wide_slots if wide else v.narrow_slots
     cdef uint64_t at = slot_of(fold(first ^ KEY_0, last ^ KEY_1), slots)
-    cdef const uint64_t* slot
-    while True:
-        slot = table + (at << wide)
-        if slot[0] == first and slot[wide] == last:
-            return True
-        if slot[wide] == 0:
-            return False
+    cdef const uint64_t* slot = table + (at << wide)
+    cdef int reach
+    if likely(is_in_slot(slot, first, last, wide)):
+        return True
+    reach = slot[wide] >> (64 - REACH_BITS)
+    if reach == FAR:
+        return is_in_trie(v, chunk, size)
+    while reach > 1:
         at += 1
         if at == slots:
             at = 0
+        slot = table + (at << wide)
+        if is_in_slot(slot, first, last, wide):
+            return True
+        reach -= 1
+    return False
 
 
 cdef bint is_long_token(const Vocabulary* v, const uint8_t* text, Py_ssize_t size) noexcept nogil:
@@ -481,6 +512,19 @@ cdef bint may_adjoin(const Vocabulary* v, uint32_t left, uint32_t right) noexcep
             left = right_of(v.records[left])
 
 
+cdef uint32_t find_follower(
+    const Vocabulary* v, uint64_t* place, uint32_t left, uint32_t longest_right, Py_ssize_t* steps
+) noexcept nogil:
+    cdef uint32_t right = longest_right
+    while right != NO_TOKEN:
+        steps[0] -= STEPS_A_VERDICT
+        if may_adjoin(v, left, right):
+            break
+        right = shorter_of(v.records[right])
+    remember(place, (<uint64_t>left << TOKEN_BITS | longest_right) << (TOKEN_BITS + 1) | (right + 1))
+    return right
+
+
 cdef inline uint32_t follower(
     const Vocabulary* v, uint32_t left, uint32_t longest_right, Py_ssize_t* steps
 ) noexcept nogil:
@@ -488,16 +532,12 @@ cdef inline uint32_t follower(
     cdef uint64_t pair = <uint64_t>left << TOKEN_BITS | longest_right
     cdef uint64_t* place = v.followers + (pair * KEY_0 >> (64 - FOLLOWER_BITS))
     cdef uint64_t known = recall(place)
-    cdef uint32_t right = longest_right
+    # mostly; said of itself, so that the processor need not wait for it to look for the next token
+    if likely(known == (pair << (TOKEN_BITS + 1) | (longest_right + 1))):
+        return longest_right
     if known != 0 and known >> (TOKEN_BITS + 1) == pair:
         return <uint32_t>(known & (2 * NO_TOKEN + 1)) - 1
-    while right != NO_TOKEN:
-        steps[0] -= STEPS_A_VERDICT
-        if may_adjoin(v, left, right):
-            break
-        right = shorter_of(v.records[right])
-    remember(place, pair << (TOKEN_BITS + 1) | (right + 1))
-    return right
+    return find_follower(v, place, left, longest_right, steps)
 
 
 cdef struct Longest:
@@ -509,14 +549,20 @@ cdef struct Longest:
 cdef inline void find_longest(
     const Vocabulary* v, const uint8_t* text, Py_ssize_t size, Longest* found
 ) noexcept nogil:
-    cdef uint64_t node = v.trie[v.root + text[0]]
-    cdef uint64_t best = node
-    cdef Py_ssize_t at = 1
-    found.size = 1
+    cdef uint64_t node = 0, best
+    cdef Py_ssize_t at = 3
+    # a character of three bytes, of which all text in many scripts consists: the way through the trie is known
+    if text[0] & 0xF0 == 0xE0 and size >= 3:
+        node = v.characters[(text[0] & 0x0F) << 12 | (text[1] & 0x3F) << 6 | (text[2] & 0x3F)]
+    if node == 0:
+        node = v.trie[v.root + text[0]]
+        at = 1
+    best = node
+    found.size = at
     found.seen = ENDLESS
     while at < size:
         node = v.trie[(node >> 9 & 0x7FFFFF) + text[at]]
-        if node & 0x1FF != (256 | text[at]):
+        if (node ^ text[at]) & 0x1FF != 256:
             found.seen = at + 1
             break
         at += 1
@@ -525,6 +571,9 @@ cdef inline void find_longest(
             found.size = at
     found.token = (best >> 32) - 1
 
+
+cdef enum:
+    SOON_FOUND = 8     # to find a token that follows from so few bytes takes no longer than to compare them
 
 cdef inline bint are_alike(
     const uint8_t* text, Py_ssize_t at, Py_ssize_t other, Py_ssize_t count, Py_ssize_t size
@@ -537,13 +586,55 @@ cdef inline bint are_alike(
     return memcmp(text + at, text + other, count) == 0
 
 
-cdef Py_ssize_t search(
-    const Vocabulary* v, const uint8_t* text, Py_ssize_t size, uint32_t* row, uint8_t* dead, Py_ssize_t* steps
+cdef inline Py_ssize_t alike_size(const uint8_t* one, const uint8_t* other, Py_ssize_t most) noexcept nogil:
+    """How many bytes of two texts are the same, up to `most`; both may be read so far."""
+    cdef Py_ssize_t size = 0
+    while most - size >= 8 and load_word(one + size) == load_word(other + size):
+        size += 8
+    while size < most and one[size] == other[size]:
+        size += 1
+    return size
+
+
+cdef enum:
+    MARK_TOKENS = 64    # a mark is as old as that, then there is a new one: a longer cycle is not found
+    LOOKED_AT_A_TOKEN = 32  # bytes: what is looked at in vain is worth that many found otherwise
+
+cdef struct Mark:       # where a search was, to find out whether it goes round in circles
+    uint32_t token      # the last one then; NO_TOKEN where it was taken back since
+    Py_ssize_t count
+    Py_ssize_t at
+    Py_ssize_t reach    # where what was looked at since ends
+    Py_ssize_t until    # the count from which on there is a new one
+    Py_ssize_t ask      # the count from which on it is asked again whether the text repeats
+
+
+cdef Py_ssize_t rounds_ahead(Mark* mark, const uint8_t* text, Py_ssize_t size, Py_ssize_t at, Py_ssize_t count) noexcept nogil:
+    """How many times more a search will do what it did since the mark, whose token is the last one again.
+
+    What it did follows from that token and from the text that it looked at. So it does the same wherever both are the same.
+    """
+    cdef Py_ssize_t alike = alike_size(text + mark.at, text + at, size - at)
+    mark.ask = count + 1 + alike // LOOKED_AT_A_TOKEN
+    return max(at + alike - mark.reach, 0) // (at - mark.at)
+
+
+cdef Py_ssize_t repeat(uint32_t* row, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t times) noexcept nogil:
+    """Writes what stands between the two so many times more behind it; returns where that ends."""
+    cdef Py_ssize_t at
+    for at in range(end, end + times * (end - begin)):
+        row[at] = row[at - (end - begin)]
+    return end + times * (end - begin)
+
+
+cdef inline Py_ssize_t search(
+    const Vocabulary* v, const uint8_t* text, Py_ssize_t size, uint32_t* row, uint8_t* dead, Py_ssize_t* steps, bint is_long
 ) noexcept nogil:
     """Tokens of a piece, or TOO_LONG. `row` has room for `size` tokens, `dead` a zero bit for each position: there the text has no way on."""
-    cdef Py_ssize_t count = 0, at = 0, behind, asked_at = 0
+    cdef Py_ssize_t count = 0, at = 0, behind, asked_at = 0, rounds
     cdef Longest answer     # for the text at `asked_at`: a run asks the same again and again
     cdef uint32_t token
+    cdef Mark mark = Mark(NO_TOKEN, 0, 0, 0, 0, 0)
     find_longest(v, text, size, &answer)
     token = answer.token
     while True:
@@ -552,7 +643,10 @@ cdef Py_ssize_t search(
                 token = follower(v, row[count - 1], token, steps)
                 if token == NO_TOKEN:
                     break
-            behind = at + (answer.size if token == answer.token else size_of(v.records[token]))
+            if likely(token == answer.token):
+                behind = at + answer.size
+            else:
+                behind = at + size_of(v.records[token])
             if not dead[behind >> 3] >> (behind & 7) & 1:
                 break
             token = shorter_of(v.records[token])
@@ -565,15 +659,28 @@ cdef Py_ssize_t search(
             steps[0] -= 1
             if steps[0] < 0:
                 return TOO_LONG
-            if size - at < answer.seen or not are_alike(text, at, asked_at, answer.seen, size):
+            if is_long and token == mark.token and count >= mark.ask:
+                rounds = rounds_ahead(&mark, text, size, at, count)
+                if rounds:
+                    at += rounds * (at - mark.at)
+                    count = repeat(row, mark.count, count, rounds)
+                    mark.until = count
+            if is_long and count >= mark.until:
+                mark = Mark(token, count, at, at, count + MARK_TOKENS, 0)
+            if answer.seen <= SOON_FOUND or size - at < answer.seen or not are_alike(text, at, asked_at, answer.seen, size):
                 find_longest(v, text + at, size - at, &answer)
                 asked_at = at
+            if is_long:
+                mark.reach = max(mark.reach, size if answer.seen > size - at else at + answer.seen)
             token = answer.token
         else:
             dead[at >> 3] |= 1 << (at & 7)
             count -= 1
             at -= size_of(v.records[row[count]])
             token = shorter_of(v.records[row[count]])
+            if is_long and count < mark.count:
+                mark.token = NO_TOKEN
+                mark.until = 0
 
 
 cdef enum:
@@ -591,14 +698,17 @@ cdef Py_ssize_t merged_count(
     cdef void* pages
     cdef Py_ssize_t count
     if size <= ON_STACK:
-        memset(dead, 0, (size >> 3) + 1)
-        return search(v, text, size, row, dead, steps)
+        if size < 128:
+            memset(dead, 0, 16)
+        else:
+            memset(dead, 0, DEAD_BYTES)
+        return search(v, text, size, row, dead, steps, False)
     # pages of its own, which are zero and go back at once: an allocator would keep them
     needed = 4 * <size_t>size + (size >> 3) + 1
     pages = anonymous_pages(needed)
     if pages == NULL:
         return NO_MEMORY
-    count = search(v, text, size, <uint32_t*>pages, <uint8_t*>pages + 4 * size, steps)
+    count = search(v, text, size, <uint32_t*>pages, <uint8_t*>pages + 4 * size, steps, True)
     munmap(pages, needed)
     return count
 
@@ -635,6 +745,16 @@ cdef inline int ascii_word(Chunk chunk, const uint8_t* at, const uint8_t* end, b
     return size
 
 
+cdef inline int tiny_count(const Vocabulary* v, Chunk chunk, int size) noexcept nogil:
+    """Tokens of a piece of two or three bytes that is none itself: of what is left after a merge, nothing is merged."""
+    cdef Chunk behind
+    if size == 2:
+        return 2
+    behind.low = chunk.low >> 8
+    behind.high = 0
+    return 2 if is_short_token(v, chunk, 2) or is_short_token(v, behind, 2) else 3
+
+
 cdef inline Py_ssize_t count_pieces(
     const Vocabulary* v, const uint8_t* text, Py_ssize_t size, Py_ssize_t* counted, Py_ssize_t* steps, bint cased
 ) noexcept nogil:
@@ -660,6 +780,8 @@ cdef inline Py_ssize_t count_pieces(
         more = behind - at
         if is_short_token(v, chunk, <int>more) if more <= 15 else is_long_token(v, at, more):
             count += 1
+        elif more <= 3:
+            count += tiny_count(v, chunk, <int>more)
         else:
             left_after = left
             more = merged_count(v, at, more, &left_after)
@@ -763,6 +885,7 @@ cdef int open_vocabulary(Vocabulary* v, const uint8_t* file, int at, bint cased)
     v.pairs_slots = directory[PAIRS_SLOTS]
     v.trie = <const uint64_t*>(file + directory[TRIE])
     v.root = directory[ROOT]
+    v.characters = <const uint64_t*>(file + directory[CHARACTERS])
     v.followers = <uint64_t*>calloc(1 << FOLLOWER_BITS, sizeof(uint64_t))
     if v.followers == NULL:
         raise MemoryError
@@ -784,7 +907,7 @@ cdef int map_vocabularies() except -1:
     PyObject_GetBuffer(mapping, &view, PyBUF_SIMPLE)     # never released, so that the mapping stays
     file = <const uint8_t*>view.buf
     directory = <const uint64_t*>file
-    if memcmp(file, b"TWVOCAB1", 8) != 0 or directory[SIZE] != <uint64_t>view.len:
+    if memcmp(file, b"TWVOCAB2", 8) != 0 or directory[SIZE] != <uint64_t>view.len:
         raise RuntimeError(f"{_FILE} is not of this version: install the package anew")
     stage = <const uint16_t*>(file + directory[STAGE])
     blocks = file + directory[BLOCKS]

@@ -95,8 +95,39 @@ def test_short_tokens_are_all_there_with_their_sizes(words: int, sizes: range) -
     slots = table.short_tokens(TOKENS, words).tobytes()
     width = 8 * words
     kept = [slots[at : at + width] for at in range(0, len(slots), width) if slots[at + width - 1]]
-    assert {slot[: slot[-1]] for slot in kept} == {token for token in TOKENS if len(token) in sizes}
+    assert {slot[: slot[-1] & 0x0F] for slot in kept} == {token for token in TOKENS if len(token) in sizes}
     assert len(kept) < len(slots) // width  # a search ends at a free slot
+
+
+@pytest.mark.parametrize("far", [table.FAR, 2])
+@pytest.mark.parametrize("words", [1, 2])
+def test_short_tokens_are_within_the_reach_of_the_slot_where_they_should_be(
+    words: int, far: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "FAR", far)
+    tokens = [b"%0*d" % (8 * words - 3, number) for number in range(3_000)]
+    slots = table.short_tokens(tokens, words)
+    size = len(slots) // words
+    for token in tokens:
+        key = table._key(token)
+        at = home = table._slot(table._fold(key[0] ^ table.KEY_0, key[-1] ^ table.KEY_1), size)
+        reach = slots[words * home + words - 1] >> 60
+        while slots[words * at + words - 1] & ~(15 << 60) != key[-1] or (words == 2 and slots[words * at] != key[0]):
+            at = (at + 1) % size
+        assert reach == far or (at - home) % size < reach < far
+    assert max(slot >> 60 for slot in slots[words - 1 :: words]) == far
+
+
+def test_characters_lead_where_their_bytes_lead() -> None:
+    tokens = [*TOKENS, b"\xe4\xb8", "中".encode(), "中中".encode(), "é".encode(), "é中".encode()]
+    nodes, root = table.trie(tokens)
+    found = table.characters(nodes, root)
+    assert {chr(code) for code, slot in enumerate(found) if slot} == {*map(chr, range(128)), "é", "中"}
+    for character in ("é", "中"):
+        slot = found[ord(character)]
+        assert tokens[(slot >> 32) - 1] == character.encode()
+        further = nodes[(slot >> 9 & 0x7FFFFF) + "中".encode()[0]]
+        assert further & 0x1FF == 256 | "中".encode()[0]
 
 
 def test_long_tokens_are_all_there() -> None:
