@@ -7,6 +7,7 @@
     rounds      the experiment: warm-up, then rounds in which each target takes its turn
     figures     medians and ratios; imports nothing of the above
     table, page the report, for a terminal and for a browser
+    compare     gateways beside each other, a package of its own
 
 A new thing to measure is a `Scenario`; a new thing to compare with is a `Target` in `servers`.
 """

@@ -39,6 +39,8 @@ app = App(
     help_format="plaintext",
     version_flags=(),
 )
+app.command("bench.compare.command:compare_app", name="compare")
+app.command("bench.compare.command:report_app", name="report")
 _err = Console(stderr=True, highlight=False)
 
 _POSITIVE = validators.Number(gte=1)

@@ -59,6 +59,22 @@ def cpu_s(pids: Iterable[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def memory_bytes(pids: Iterable[int]) -> int:
+    """Memory of the processes together, a page that n processes share counted 1/n to each (PSS, proc_pid_smaps(5)).
+
+    Raises:
+        BenchError: one of them has ended.
+    """
+    total = 0
+    for pid in pids:
+        try:
+            text = (_PROC / str(pid) / "smaps_rollup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            raise BenchError(f"process {pid} ended while it was measured") from None
+        total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) * 1_024
+    return total
+
+
 def _stat(pid: int) -> Stat | None:
     try:
         return parse_stat((_PROC / str(pid) / "stat").read_text())

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from bench import load, proc, servers
 from bench.errors import BenchError
@@ -107,7 +107,7 @@ class _Bench:
             raise BenchError(f"{target.name} answers the scenario {self.scenario.name} with {status}: {answer[:500]}")
         if self.settings.warm_up_s:
             self._load(target, self.settings.warm_up_s)
-            _rest(target)
+            rest(target)
 
     def compare(self, targets: Sequence[Target]) -> Comparison:
         samples: dict[str, list[Sample]] = {target.name: [] for target in targets}
@@ -122,7 +122,7 @@ class _Bench:
         workers, tree = target.workers(), target.tree()
         worker_began_s, tree_began_s = proc.cpu_s(workers), proc.cpu_s(tree)
         outcome = self._load(target, self.settings.seconds)
-        _rest(target)
+        rest(target)
         worker_s, tree_s = proc.cpu_s(workers) - worker_began_s, proc.cpu_s(tree) - tree_began_s
         if target.tree() != tree:
             raise BenchError(f"{target.name} started or lost a process while it was measured")
@@ -144,7 +144,20 @@ class _Bench:
             raise BenchError(f"{target.name}, scenario {self.scenario.name}: {error}") from error
 
 
-def _rest(target: Target) -> None:
+class Restless(Protocol):
+    """Something that may have work left when a load has ended."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def afterwork_s(self) -> float:
+        """How long after a request work for it may begin."""
+
+    def tree(self) -> list[int]: ...
+
+
+def rest(target: Restless) -> None:
     """Waits until the target has nothing more to do.
 
     Raises:
@@ -163,22 +176,24 @@ def _rest(target: Target) -> None:
 
 
 def _machine(wrk: str) -> Machine:
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
     return Machine(
-        cpu=models[0] if models else platform.machine(),
+        cpu=cpu_model(),
         cores=len(os.sched_getaffinity(0)),
         kernel=platform.release(),
         python=platform.python_version(),
-        nginx=_version(servers.find("nginx"), "-v").removeprefix("nginx version: nginx/"),
-        wrk=_version(wrk, "-v").removeprefix("wrk ").partition(" ")[0],
+        nginx=version_line(servers.find("nginx"), "-v").removeprefix("nginx version: nginx/"),
+        wrk=version_line(wrk, "-v").removeprefix("wrk ").partition(" ")[0],
     )
 
 
-def _version(program: str, option: str) -> str:
+def cpu_model() -> str:
+    """What the processor calls itself."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return models[0] if models else platform.machine()
+
+
+def version_line(program: str, *options: str) -> str:
     """The first line of what it says of itself. Neither nginx nor wrk says it on the stream, or with the status, one expects."""
-    ran = subprocess.run([program, option], capture_output=True, text=True, timeout=10, check=False)
+    ran = subprocess.run([program, *options], capture_output=True, text=True, timeout=10, check=False)
     return (ran.stdout + ran.stderr).strip().partition("\n")[0]

@@ -25,6 +25,7 @@ class Scenario:
         answer: what the upstream answers.
         media_type: of the answer.
         proof: all of it is in an answer that came through whole.
+        words: all of them are in an answer that came through whole, even if it was written anew.
     """
 
     name: str
@@ -34,6 +35,12 @@ class Scenario:
     answer: str
     media_type: str
     proof: tuple[str, ...]
+    words: tuple[str, ...] = ()
+
+    @property
+    def events(self) -> int:
+        """How many the answer has; 0 if it is no stream."""
+        return self.answer.count("data: ")
 
     @property
     def upstream_path(self) -> str:
@@ -133,6 +140,7 @@ SCENARIOS: Final = {
             answer=_completion(),
             media_type="application/json",
             proof=(_completion(),),
+            words=(_ANSWER,),
         ),
         Scenario(
             name="stream",
@@ -142,6 +150,7 @@ SCENARIOS: Final = {
             answer=_stream(),
             media_type="text/event-stream",
             proof=('"delta":{"content":"Two "}', '"finish_reason":"stop"}]}\n\n', "data: [DONE]\n\n"),
+            words=("Two ", "lamp. ", "data: [DONE]"),
         ),
     )
 }

@@ -27,7 +27,14 @@ from bench.errors import BenchError, MissingError
 from bench.scenarios import SCENARIOS, Scenario
 
 CONF: Final = Path(__file__).with_name("conf")
-_PACKAGES: Final = {"nginx": "nginx", "wrk": "wrk", "setpriv": "util-linux"}
+_PACKAGES: Final = {
+    "nginx": "nginx",
+    "haproxy": "haproxy",
+    "wrk": "wrk",
+    "setpriv": "util-linux",
+    "taskset": "util-linux",
+    "node": "nodejs",
+}
 """Debian's, by command."""
 
 _START_S: Final = 15.0
@@ -180,7 +187,7 @@ def gateway(directory: Path, upstream_port: int, key: str) -> Iterator[Gateway]:
     port, ops_port = free_port(), free_port()
     config = directory / "gateway.yaml"
     values = {"PORT": str(port), "OPS": str(ops_port), "UPSTREAM": str(upstream_port)}
-    config.write_text(_filled("gateway.yaml", values))
+    config.write_text(filled("gateway.yaml", values))
     command = [sys.executable, "-m", "gateway.cli", "data-plane", "--config", str(config)]
     secrets = {"BENCH_KEY": key, "BENCH_PROVIDER_KEY": "sk-provider-of-the-bench"}
     log = directory / "gateway.log"
@@ -194,15 +201,19 @@ def gateway(directory: Path, upstream_port: int, key: str) -> Iterator[Gateway]:
 def _nginx(directory: Path, name: str, values: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     prefix = directory / name
     prefix.mkdir()
-    (prefix / "nginx.conf").write_text(_filled(f"{name}.conf", values))
+    (prefix / "nginx.conf").write_text(filled(f"{name}.conf", values))
     log = prefix / "error.log"
     command = [find("nginx"), "-p", str(prefix), "-e", "stderr", "-c", "nginx.conf"]
     with running(f"nginx ({name})", command, log) as process:
         yield process, log
 
 
-def _filled(template: str, values: Mapping[str, str]) -> str:
-    text = (CONF / template).read_text()
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """A template of `CONF` with its words filled in."""
+    return fill((CONF / template).read_text(), values)
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
     return text
@@ -210,7 +221,11 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
 
 @contextmanager
 def running(
-    name: str, command: list[str], log: Path, environment: Mapping[str, str] | None = None
+    name: str,
+    command: list[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is stopped at the end of the block, whatever ends it.
 
@@ -219,6 +234,7 @@ def running(
         command: a program and its arguments.
         log: gets what it prints.
         environment: added to ours.
+        directory: to start it in; ours if there is none.
 
     Raises:
         BenchError: it did not stop when told to, and was killed.
@@ -230,6 +246,7 @@ def running(
             stdout=out,
             stderr=out,
             env={**os.environ, **(environment or {})},
+            cwd=directory,
             start_new_session=True,  # Ctrl-C is ours; and a group can be killed whole
         )
     try:

@@ -53,7 +53,7 @@ def test_the_axis_ends_at_a_round_tick_beyond_the_highest_figure(highest: float,
     assert page._axis(highest) == pytest.approx(axis)
 
 
-class _Links(HTMLParser):
+class Links(HTMLParser):
     """What a page would fetch, and whether its tags are balanced."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class _Links(HTMLParser):
 
 def test_the_page_is_whole_and_needs_nothing_else() -> None:
     html = page.render(REPORT)
-    links = _Links()
+    links = Links()
     links.feed(html)
     assert (links.fetched, links.open) == ([], [])
     assert "<script" not in html

@@ -1,0 +1,291 @@
+"""Rounds of turns. In a turn one target is started afresh, alone on its core, goes through every phase, and is stopped.
+
+Rules:
+- Load and upstream have the other cores to themselves, as far as the machine lets them: the target never shares its own.
+- The order turns with each round, so that a machine that grows slower favours nobody.
+- What goes wrong in a phase fails that phase, with its reason; a target that does not start fails as a whole. The rest of
+  the run goes on.
+- CPU is of all processes of the target, and read once it has come to rest.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench import proc, rounds, servers
+from bench.compare import place, press
+from bench.compare.install import missing
+from bench.compare.peers import DIRECT, PEERS, Peer
+from bench.compare.place import Place, Where
+from bench.compare.samples import Conditions, Load, Machine, Memory, Run, Skipped, Target, Turn
+from bench.errors import BenchError, MissingError
+from bench.scenarios import SCENARIOS, Scenario
+
+_MEMORY_EVERY_S: Final = 0.5
+
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to measure.
+
+    Args:
+        targets: names, each of `PEERS`; direct and what is missing are seen to.
+        rounds: turns of each target, 1 or more.
+        scenarios: names, each of `SCENARIOS`.
+        seconds: of a phase.
+        connections: of a full load.
+        warm_up_s: of each scenario with a full load, before the first phase.
+    """
+
+    targets: tuple[str, ...]
+    scenarios: tuple[str, ...] = ("chat", "stream")
+    rounds: int = 3
+    seconds: int = 4
+    connections: int = 64
+    warm_up_s: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One load. Steps on the way to a full one are for latency alone: what they cost is not told apart."""
+
+    name: str
+    scenario: Scenario
+    connections: int
+    full: bool = False
+
+
+def phases(settings: Settings) -> tuple[Phase, ...]:
+    """In the order in which they are gone through: a lone caller, steps up to a full load, streams."""
+    chat = SCENARIOS["chat"]
+    steps = [count for count in (1, 2, 4, 8, 16, 32, 64, 128, 256) if count < settings.connections]
+    return (
+        *(Phase(f"chat {count}", chat, count) for count in steps if "chat" in settings.scenarios),
+        *(Phase(f"{name} full", SCENARIOS[name], settings.connections, full=True) for name in settings.scenarios),
+    )
+
+
+def steps(settings: Settings) -> int:
+    """How often `on_step` is called at most."""
+    return len({DIRECT, *settings.targets}) * settings.rounds * (1 + len(phases(settings)))
+
+
+def run(settings: Settings, on_step: OnStep) -> Run:
+    """Compares.
+
+    Raises:
+        BenchError: there is nothing to compare with: the upstream or the load failed.
+        MissingError: something that no run can do without.
+    """
+    names = tuple(dict.fromkeys((DIRECT, *settings.targets)))
+    skipped = tuple(Skipped(name, reason) for name in names if (reason := missing(name, PEERS[name].packages)))
+    peers = [PEERS[name] for name in names if name not in {one.name for one in skipped}]
+    versions = {peer.name: place.version(peer) for peer in peers}
+    busy = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="throughway-bench-") as temporary, _apart() as (core, others):
+        directory = Path(temporary)
+        bench = _Bench(settings, press.press(directory), directory, core, f"sk-bench-{secrets.token_hex(16)}", on_step)
+        with servers.upstream(directory) as upstream:
+            turns = bench.rounds(peers, upstream.port)
+        machine = Machine(
+            rounds.cpu_model(), len(others) + 1, platform.release(), platform.python_version(), bench.press.version
+        )
+    return Run(
+        machine=machine,
+        conditions=Conditions(
+            rounds=settings.rounds,
+            scenarios=settings.scenarios,
+            seconds=settings.seconds,
+            warm_up_s=settings.warm_up_s,
+            connections=settings.connections,
+            target_core=core,
+            other_cores=tuple(others),
+            busy_before=busy,
+        ),
+        targets=tuple(
+            Target(
+                name=peer.name,
+                version=versions[peer.name],
+                does=peer.does,
+                features=peer.features,
+                turns=tuple(turns[peer.name]),
+            )
+            for peer in peers
+        ),
+        skipped=skipped,
+    )
+
+
+@contextmanager
+def _apart() -> Iterator[tuple[int, list[int]]]:
+    """Moves this process, and what it will start, off the last core of those it may use, which is the target's.
+
+    Raises:
+        MissingError: there is only one.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise MissingError("a comparison needs two cores: one for the target, one for load and upstream")
+    *others, core = allowed
+    os.sched_setaffinity(0, others)
+    try:
+        yield core, others
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    settings: Settings
+    press: press.Press
+    directory: Path
+    core: int
+    key: str
+    on_step: OnStep
+
+    def rounds(self, peers: Sequence[Peer], upstream_port: int) -> dict[str, list[Turn]]:
+        turns: dict[str, list[Turn]] = {peer.name: [] for peer in peers}
+        for number in range(1, self.settings.rounds + 1):
+            for peer in peers if number % 2 else reversed(peers):
+                directory = self.directory / f"{number}-{peer.name}"
+                directory.mkdir()
+                where = Where(directory, upstream_port, self.key, self.core)
+                turns[peer.name].append(self._turn(number, peer, where))
+        return turns
+
+    def _turn(self, number: int, peer: Peer, where: Where) -> Turn:
+        label = f"round {number} of {self.settings.rounds}, {peer.name}"
+        self.on_step(f"{label}: start")
+        notes = _Notes()
+        try:
+            with place.started(peer, where, SCENARIOS["chat"]) as target:
+                notes.start_s = target.start_s
+                self._phases(target, notes, label)
+        except BenchError as error:
+            notes.faults["stop" if notes.ready else "start"] = str(error)
+        return notes.turn(number)
+
+    def _phases(self, target: Place, notes: _Notes, label: str) -> None:
+        with notes.phase("idle"):
+            notes.note(target, "idle")
+            if notes.memory:
+                notes.idle_bytes = notes.memory[-1].size_bytes
+        notes.ready = True
+        wrong = self._prepare(target, notes)
+        for phase in phases(self.settings):
+            if phase.scenario.name not in self._scenarios(target):
+                continue
+            self.on_step(f"{label}: {phase.name}")
+            with notes.phase(phase.name):
+                if reason := wrong.get(phase.scenario.name):
+                    raise BenchError(reason)
+                notes.loads[phase.name] = self._load(target, notes, phase)
+
+    def _prepare(self, target: Place, notes: _Notes) -> dict[str, str]:
+        """Has each scenario prove itself, and warms it up; what is wrong, by scenario."""
+        wrong: dict[str, str] = {}
+        for name in self._scenarios(target):
+            scenario = SCENARIOS[name]
+            reason = target.prove(scenario)
+            if reason is None and self.settings.warm_up_s:
+                try:
+                    self.press.warm(target.ask(scenario), self.settings.connections, self.settings.warm_up_s)
+                except BenchError as error:
+                    reason = f"while it was warmed up: {error}"
+            if reason is not None:
+                wrong[name] = reason
+        with notes.phase("warm"):
+            notes.note(target, "warm")
+        return wrong
+
+    def _scenarios(self, target: Place) -> list[str]:
+        return [name for name in self.settings.scenarios if name in target.peer.scenarios]
+
+    def _load(self, target: Place, notes: _Notes, phase: Phase) -> Load:
+        tree = target.tree()
+        if phase.full:
+            rounds.rest(target)
+        began_s = proc.cpu_s(tree)
+        with notes.watched(target, phase.name, when=phase.connections > 1):
+            seen = self.press.closed(target.ask(phase.scenario), phase.connections, self.settings.seconds)
+        if phase.full:
+            rounds.rest(target)
+        cpu_s = proc.cpu_s(tree) - began_s
+        if target.tree() != tree:
+            raise BenchError("it started or lost a process while it was measured")
+        return Load(
+            scenario=phase.scenario.name,
+            connections=phase.connections,
+            requests=seen.requests,
+            duration_s=seen.duration_us / 1e6,
+            latency_us=seen.latency_us,
+            cpu_s=cpu_s if tree and phase.full else None,
+            events=phase.scenario.events,
+        )
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What a turn has seen so far."""
+
+    began_s: float = field(default_factory=time.monotonic)
+    ready: bool = False
+    start_s: float | None = None
+    idle_bytes: int | None = None
+    loads: dict[str, Load] = field(default_factory=dict)
+    memory: list[Memory] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What goes wrong within fails the phase, and nothing else."""
+        try:
+            yield
+        except BenchError as error:
+            self.faults[name] = str(error)
+
+    def note(self, target: Place, phase: str) -> None:
+        if tree := target.tree():
+            self.memory.append(Memory(time.monotonic() - self.began_s, proc.memory_bytes(tree), phase))
+
+    @contextmanager
+    def watched(self, target: Place, phase: str, *, when: bool) -> Iterator[None]:
+        """Notes the memory now and then. Not `when` a single caller is timed: the target's address space is locked meanwhile."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(_MEMORY_EVERY_S):
+                with suppress(BenchError):  # a process that ended: the phase itself reports that
+                    self.note(target, phase)
+
+        thread = threading.Thread(target=watch, name="memory", daemon=True)
+        if when:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if when:
+                thread.join()
+
+    def turn(self, number: int) -> Turn:
+        return Turn(
+            round=number,
+            start_s=self.start_s,
+            idle_bytes=self.idle_bytes,
+            loads=self.loads,
+            memory=tuple(self.memory),
+            faults=self.faults,
+        )

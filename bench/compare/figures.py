@@ -1,0 +1,191 @@
+"""From samples to figures.
+
+A figure is the median of its turns. Latency is given as what the target adds: a turn's quantile through the target minus
+the same quantile direct, in the same round. A fault in one turn fails the figure: a median of the luckier turns flatters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+import msgspec
+
+from bench.compare.samples import SHARES, Load, Run, Target, Turn
+
+DIRECT: Final = "direct"
+YARDSTICK: Final = "nginx"
+LONE: Final = "chat 1"
+FULL: Final = "chat full"
+STREAM: Final = "stream full"
+
+MIB: Final = 1_048_576
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A median with the lowest and highest of its turns."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """There is no figure, and this is why."""
+
+    reason: str
+
+
+Outcome = Value | Failed | None
+"""None: this figure is none of this target's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One column of the report.
+
+    Args:
+        key: in JSON.
+        title: for people, with its unit.
+        short: the same for a narrow column.
+        phase: that it comes from; a fault there fails it.
+        of: a turn, and direct's of the same round -> its value, None if it has none.
+        places: decimals.
+        less_is_better: None where neither is.
+    """
+
+    key: str
+    title: str
+    short: str
+    phase: str
+    of: Callable[[Turn, Turn | None], float | None]
+    places: int = 0
+    less_is_better: bool | None = True
+
+
+def _cpu_us(phase: str) -> Callable[[Turn, Turn | None], float | None]:
+    def of(turn: Turn, _: Turn | None) -> float | None:
+        load = turn.loads.get(phase)
+        return None if load is None or load.cpu_s is None else load.cpu_s / load.requests * 1e6
+
+    return of
+
+
+def _event_cpu_us(turn: Turn, _: Turn | None) -> float | None:
+    load = turn.loads.get(STREAM)
+    if load is None or load.cpu_s is None or load.events == 0:
+        return None
+    return load.cpu_s / (load.requests * load.events) * 1e6
+
+
+def _per_s(phase: str) -> Callable[[Turn, Turn | None], float | None]:
+    def of(turn: Turn, _: Turn | None) -> float | None:
+        load = turn.loads.get(phase)
+        return None if load is None else load.requests / load.duration_s
+
+    return of
+
+
+def _busy(phase: str) -> Callable[[Turn, Turn | None], float | None]:
+    def of(turn: Turn, _: Turn | None) -> float | None:
+        load = turn.loads.get(phase)
+        return None if load is None or load.cpu_s is None else load.cpu_s / load.duration_s * 100
+
+    return of
+
+
+def _added_us(phase: str, share: float) -> Callable[[Turn, Turn | None], float | None]:
+    def of(turn: Turn, direct: Turn | None) -> float | None:
+        through = turn.loads.get(phase)
+        beside = None if direct is None else direct.loads.get(phase)
+        if through is None or beside is None or turn.start_s is None:
+            return None
+        over, under = through.at(share), beside.at(share)
+        return None if over is None or under is None else over - under
+
+    return of
+
+
+def _idle_mib(turn: Turn, _: Turn | None) -> float | None:
+    return None if turn.idle_bytes is None else turn.idle_bytes / MIB
+
+
+def _start_ms(turn: Turn, _: Turn | None) -> float | None:
+    return None if turn.start_s is None else turn.start_s * 1e3
+
+
+FIGURES: Final = {
+    figure.key: figure
+    for figure in (
+        Figure("cpu_us", "CPU us a request", "CPU us", FULL, _cpu_us(FULL), 1),
+        Figure("event_cpu_us", "CPU us a streamed event", "us/event", STREAM, _event_cpu_us, 2),
+        Figure("requests_per_s", "requests/s at one core", "req/s", FULL, _per_s(FULL), less_is_better=False),
+        Figure("busy_percent", "its core busy, %", "busy %", FULL, _busy(FULL), less_is_better=None),
+        Figure("added_p50_us", "added p50 us", "p50 us", LONE, _added_us(LONE, 0.5)),
+        Figure("added_p99_us", "added p99 us", "p99 us", LONE, _added_us(LONE, 0.99)),
+        Figure("added_p999_us", "added p99.9 us", "p99.9 us", LONE, _added_us(LONE, 0.999)),
+        Figure("idle_mib", "memory idle, MiB", "idle MiB", "idle", _idle_mib, 1),
+        Figure("start_ms", "start, ms", "start ms", "start", _start_ms),
+    )
+}
+
+
+def outcome(run: Run, target: Target, figure: Figure) -> Outcome:
+    """A target's figure."""
+    for turn in target.turns:
+        for phase in ("start", figure.phase):
+            if reason := turn.faults.get(phase):
+                return Failed(f"round {turn.round}: {reason}")
+    direct = run.target(DIRECT)
+    beside = {} if direct is None else {turn.round: turn for turn in direct.turns}
+    values = [figure.of(turn, beside.get(turn.round)) for turn in target.turns]
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return None
+    return Value(median(known), min(known), max(known))
+
+
+def ratio(run: Run, target: Target, figure: Figure) -> float | None:
+    """To the yardstick's in the same run; None where either has no figure, or the yardstick's is nothing."""
+    yardstick = run.target(YARDSTICK)
+    theirs = None if yardstick is None else outcome(run, yardstick, figure)
+    ours = outcome(run, target, figure)
+    if not isinstance(ours, Value) or not isinstance(theirs, Value) or theirs.value <= 0:
+        return None
+    return ours.value / theirs.value
+
+
+def pooled(target: Target, phase: str) -> tuple[float | None, ...]:
+    """The median of a target's turns at each of `SHARES`, for a curve; empty if a turn has none."""
+    loads = loads_of(target, phase)
+    return tuple(_median([load.at(share) for load in loads]) for share in SHARES) if loads else ()
+
+
+def loads_of(target: Target, phase: str) -> list[Load]:
+    """Of each turn; empty if one of them failed."""
+    loads = [turn.loads.get(phase) for turn in target.turns]
+    return [load for load in loads if load is not None] if None not in loads else []
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known and len(known) == len(values) else None
+
+
+def faults(target: Target) -> list[str]:
+    """A sentence for each fault, as many as there are."""
+    return [f"{phase}, round {turn.round}: {reason}" for turn in target.turns for phase, reason in turn.faults.items()]
+
+
+def as_json(run: Run) -> bytes:
+    """The run with its figures and ratios beside the samples. Reading it again ignores those: they are worked out anew."""
+    built = msgspec.to_builtins(run)
+    for target, out in zip(run.targets, built["targets"], strict=True):
+        out["figures"] = {}
+        for key, figure in FIGURES.items():
+            if (found := outcome(run, target, figure)) is not None:
+                beside = ratio(run, target, figure)
+                out["figures"][key] = msgspec.to_builtins(found) | ({} if beside is None else {"ratio": beside})
+    return msgspec.json.encode(built)

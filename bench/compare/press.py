@@ -1,0 +1,168 @@
+"""The load. All that knows which program makes it is here: the experiment asks for a load and gets what was seen.
+
+wrk keeps its connections busy (a closed loop), and corrects its latencies for what it could not ask meanwhile.
+"""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bench import load, rounds, servers
+from bench.compare.samples import SHARES
+from bench.errors import BenchError
+
+_GRACE_S: Final = 60.0
+_ANSWER_S: Final = 20
+"""A request that takes longer has failed."""
+
+_SCRIPT: Final = """\
+wrk.method = "POST"
+@HEADERS@
+wrk.body = [==[@BODY@]==]
+done = function(summary, latency, requests)
+  local e, shares, at = summary.errors, {@SHARES@}, {}
+  for i, share in ipairs(shares) do at[i] = string.format("%d", latency:percentile(share * 100)) end
+  io.write(string.format(
+    'bench: {"requests":%d,"duration_us":%d,"latency_us":[%s],' ..
+    '"errors":{"connect":%d,"read":%d,"write":%d,"timeout":%d,"status":%d}}\\n',
+    summary.requests, summary.duration, table.concat(at, ","), e.connect, e.read, e.write, e.timeout, e.status))
+end
+"""
+_MARK: Final = "bench: "
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, as a target wants it."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: str
+
+    def once(self, timeout_s: float = _ANSWER_S) -> tuple[int, str]:
+        """Asks as an application would: status and body of the answer."""
+        address, _, path = self.url.removeprefix("http://").partition("/")
+        connection = http.client.HTTPConnection(address, timeout=timeout_s)
+        try:
+            connection.request("POST", f"/{path}", body=self.body, headers=dict(self.headers))
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        finally:
+            connection.close()
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the load saw."""
+
+    requests: int
+    duration_us: int
+    latency_us: tuple[float, ...]
+    errors: load.Errors
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """Loads.
+
+    Args:
+        wrk: the program.
+        directory: for its scripts.
+    """
+
+    wrk: str
+    directory: Path
+
+    @property
+    def version(self) -> str:
+        return rounds.version_line(self.wrk, "-v").partition(" [")[0]
+
+    def closed(self, ask: Ask, connections: int, seconds: int) -> Seen:
+        """Each connection has one request under way, always.
+
+        Raises:
+            BenchError: the load failed, or a single request did.
+        """
+        return clean(self._run(ask, connections, seconds))
+
+    def warm(self, ask: Ask, connections: int, seconds: int) -> None:
+        """The same, with patience for one that is so slow that none is answered in time.
+
+        Raises:
+            BenchError: the load failed, or a single request did.
+        """
+        seen = self._run(ask, connections, seconds)
+        if seen.requests:
+            clean(seen)
+
+    def _run(self, ask: Ask, connections: int, seconds: int) -> Seen:
+        path = self.directory / "press.lua"
+        path.write_text(script(ask))
+        command = [
+            self.wrk,
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--timeout",
+            f"{_ANSWER_S}s",
+            "-s",
+            str(path),
+            ask.url,
+        ]
+        try:
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _GRACE_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise BenchError(f"wrk did not end: {' '.join(command)}") from error
+        if ran.returncode != 0:
+            raise BenchError(f"wrk ended with {ran.returncode}: {(ran.stderr or ran.stdout).strip()}")
+        return parse(ran.stdout)
+
+
+def press(directory: Path) -> Press:
+    return Press(servers.find("wrk"), directory)
+
+
+def script(ask: Ask) -> str:
+    """wrk's script for this request."""
+    if "]==]" in ask.body:
+        raise ValueError("the body would end its Lua string")
+    headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in ask.headers.items())
+    return (
+        _SCRIPT.replace("@HEADERS@", headers)
+        .replace("@SHARES@", ",".join(map(str, SHARES)))
+        .replace("@BODY@", ask.body)
+    )
+
+
+def parse(output: str) -> Seen:
+    """Finds the script's line in what wrk printed.
+
+    Raises:
+        BenchError: there is none.
+    """
+    lines = [line for line in output.splitlines() if line.startswith(_MARK)]
+    if not lines:
+        raise BenchError(f"wrk reported nothing: {output.strip()[-500:] or 'it printed nothing'}")
+    try:
+        return msgspec.json.decode(lines[-1].removeprefix(_MARK), type=Seen)
+    except msgspec.DecodeError as error:
+        raise BenchError(f"wrk's report cannot be read: {lines[-1]!r}") from error
+
+
+def clean(seen: Seen) -> Seen:
+    """What was seen, if every request was answered well.
+
+    Raises:
+        BenchError: some were not; a figure over them would flatter.
+    """
+    if seen.requests == 0:
+        raise BenchError("no request was answered")
+    if errors := str(seen.errors):
+        raise BenchError(f"of {seen.requests:,} requests some failed: {errors}")
+    return seen

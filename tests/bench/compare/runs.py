@@ -1,0 +1,93 @@
+"""A run whose figures are worked out by hand: latencies rise by equal steps over the grid, CPU is round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.compare.samples import SHARES, Conditions, Load, Machine, Memory, Run, Skipped, Target, Turn
+
+STORED = Path(__file__).with_name("run.json")
+"""The same, as `compare --json` printed it."""
+MIB = 1_048_576
+
+
+def latencies(base_us: float) -> tuple[float, ...]:
+    """`base_us` at 0, one more at each step of the grid."""
+    return tuple(base_us + step for step in range(len(SHARES)))
+
+
+def load(base_us: float, cpu_s: float | None, requests: int = 10_000, connections: int = 1, events: int = 0) -> Load:
+    return Load(
+        scenario="stream" if events else "chat",
+        connections=connections,
+        requests=requests,
+        duration_s=4.0,
+        latency_us=latencies(base_us),
+        cpu_s=cpu_s,
+        events=events,
+    )
+
+
+def turn(number: int, base_us: float, cpu_us: float | None, start_s: float | None = None, **faults: str) -> Turn:
+    """CPU is a request's under a full load; a stream of 50 events costs twice as much, a lone request half again."""
+    cpu_s = None if cpu_us is None else cpu_us * 10_000 / 1e6
+    loads = {
+        "chat 1": load(base_us, None if cpu_s is None else cpu_s * 1.5),
+        "chat 8": load(base_us * 3, cpu_s, requests=20_000, connections=8),
+        "chat full": load(base_us * 10, cpu_s, connections=64),
+        "stream full": load(base_us * 20, None if cpu_s is None else cpu_s * 2, connections=64, events=50),
+    }
+    memory = () if cpu_us is None else tuple(Memory(at, (50 + at) * MIB, "idle") for at in (1, 2, 3))
+    return Turn(
+        round=number,
+        start_s=start_s,
+        idle_bytes=None if cpu_us is None else 50 * MIB,
+        loads={name: one for name, one in loads.items() if name not in faults},
+        memory=memory,
+        faults={name.replace("_", " "): reason for name, reason in faults.items()},
+    )
+
+
+def target(name: str, does: str, features: tuple[str, ...], turns: tuple[Turn, ...]) -> Target:
+    return Target(name=name, version="" if name == "direct" else "1.2", does=does, features=features, turns=turns)
+
+
+DIRECT = target("direct", "nothing", ("alone",), (turn(1, 50, None), turn(2, 60, None), turn(3, 70, None)))
+NGINX = target("nginx", "proxies", ("bare",), (turn(1, 90, 20, 0.02), turn(2, 110, 22, 0.03), turn(3, 130, 18, 0.04)))
+OURS = target(
+    "throughway",
+    "governs",
+    ("keys", "<limits>"),
+    (turn(1, 150, 40, 0.5), turn(2, 140, 44, 0.6), turn(3, 170, 38, 0.4)),
+)
+SLOW = target(
+    "litellm",
+    "auth, routes",
+    ("master key",),
+    (
+        turn(1, 9_000, 6_000, 20.0),
+        turn(2, 9_000, 6_000, 21.0, **{"stream full": "of 7 requests some failed: 1 status"}),
+        turn(3, 9_000, 6_000, 22.0),
+    ),
+)
+DEAD = target(
+    "envoy",
+    "proxies",
+    ("statistics",),
+    tuple(Turn(round=number, faults={"start": "it ended with 1 while it started: <no luck>"}) for number in (1, 2, 3)),
+)
+RUN = Run(
+    machine=Machine(cpu="A <CPU>", cores=2, kernel="6.1", python="3.11.7", load="wrk 4.1.0"),
+    conditions=Conditions(
+        rounds=3,
+        scenarios=("chat", "stream"),
+        seconds=4,
+        warm_up_s=2,
+        connections=64,
+        target_core=1,
+        other_cores=(0,),
+        busy_before=0.5,
+    ),
+    targets=(DIRECT, NGINX, DEAD, SLOW, OURS),
+    skipped=(Skipped("smg", "smg==1.13.0 is not installed: python -m bench compare --install --target smg"),),
+)
