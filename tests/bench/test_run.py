@@ -39,7 +39,14 @@ def start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def left_behind(temporary: Path) -> list[str]:
-    """Files of a run, and command lines of processes that name its folder."""
+    """Files of a run, and command lines of processes that name its folder and do not end within some seconds."""
+    deadline = time.monotonic() + 5
+    while (found := found_now(temporary)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def found_now(temporary: Path) -> list[str]:
     found = [str(path) for path in temporary.iterdir()]
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1029,7 +1029,7 @@ def test_a_body_that_comes_byte_by_byte_has_its_time_in_all(how: bytes) -> None:
 
 
 def test_a_body_that_makes_its_rate_takes_the_time_that_it_needs() -> None:
-    bench = Bench(body_gap_ms=100, body_ms=20, body_bytes_per_s=1_000)
+    bench = Bench(body_gap_ms=2_000, body_ms=20, body_bytes_per_s=100)
     bench.feed(request(b"Content-Length: 500", line=POST_LINE))
     for _ in range(5):
         bench.clock.sleep_ms(20)
