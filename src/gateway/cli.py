@@ -271,8 +271,10 @@ def status(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
         state_dir = state_dir_of(config)  # and nothing else: the file may have been broken since the node took it
     try:
         ops = Node(state_dir=state_dir).ops_file.read_text().strip()
+    except FileNotFoundError:
+        _fail(EXIT_UNAVAILABLE, f"no node runs on {state_dir}; `throughway serve` starts one")
     except OSError as error:
-        _fail(EXIT_UNAVAILABLE, f"no node runs on the state directory {state_dir}: {error.strerror or error}")
+        _fail(EXIT_UNAVAILABLE, f"{error.filename}: {error.strerror or error}")
     try:
         answer = _get(ops, "/status")
     except OSError as error:
