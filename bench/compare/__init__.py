@@ -4,6 +4,7 @@
     install     environments for peers, under a cache directory
     place       one peer that runs, on its core
     press       the load; all that knows which program makes it
+    streams     a lone caller of streams, for the time to the first token
     experiment  turns: a fresh start, then every phase; rounds of turns
     samples     what a run has seen, as it is stored
     figures     from samples to figures; imports nothing of the above but samples

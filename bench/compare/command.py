@@ -81,13 +81,13 @@ def report(
 
 
 def _report(run: Run, *, json: bool, page: Path | None) -> None:
-    if page is not None:
-        page.write_text(html.render(run))
-        _err.print(f"The page is {page}", markup=False, soft_wrap=True)
     if json:
         print(figures.as_json(run).decode())
     else:
         Console(highlight=False).print(terminal.render(run))
+    if page is not None:
+        page.write_text(html.render(run))
+        _err.print(f"The page is {page}", markup=False, soft_wrap=True)
 
 
 def _check_writable(path: Path | None) -> None:

@@ -19,11 +19,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Final
 
 from bench import proc, rounds, servers
-from bench.compare import place, press
+from bench.compare import place, press, streams
 from bench.compare.install import missing
 from bench.compare.peers import DIRECT, PEERS, Peer
 from bench.compare.place import Place, Where
@@ -32,6 +33,9 @@ from bench.errors import BenchError, MissingError
 from bench.scenarios import SCENARIOS, Scenario
 
 _MEMORY_EVERY_S: Final = 0.5
+_FULL_ROUNDS: Final = 10
+"""How often each connection of a full load should be answered: what is under way at the end has cost CPU, and counts for nothing."""
+_FULL_AT_MOST_S: Final = 30
 
 OnStep = Callable[[str], None]
 
@@ -65,6 +69,8 @@ class Phase:
     scenario: Scenario
     connections: int
     full: bool = False
+    first: bool = False
+    """A caller of streams, who waits for the first token."""
 
 
 def phases(settings: Settings) -> tuple[Phase, ...]:
@@ -73,6 +79,7 @@ def phases(settings: Settings) -> tuple[Phase, ...]:
     steps = [count for count in (1, 2, 4, 8, 16, 32, 64, 128, 256) if count < settings.connections]
     return (
         *(Phase(f"chat {count}", chat, count) for count in steps if "chat" in settings.scenarios),
+        *(Phase("stream first", SCENARIOS[name], 1, first=True) for name in settings.scenarios if name == "stream"),
         *(Phase(f"{name} full", SCENARIOS[name], settings.connections, full=True) for name in settings.scenarios),
     )
 
@@ -183,7 +190,7 @@ class _Bench:
             if notes.memory:
                 notes.idle_bytes = notes.memory[-1].size_bytes
         notes.ready = True
-        wrong = self._prepare(target, notes)
+        wrong, per_s = self._prepare(target, notes)
         for phase in phases(self.settings):
             if phase.scenario.name not in self._scenarios(target):
                 continue
@@ -191,35 +198,49 @@ class _Bench:
             with notes.phase(phase.name):
                 if reason := wrong.get(phase.scenario.name):
                     raise BenchError(reason)
-                notes.loads[phase.name] = self._load(target, notes, phase)
+                notes.loads[phase.name] = self._load(target, notes, phase, per_s.get(phase.scenario.name))
+        with notes.phase("end"):
+            notes.note(target, "end")
 
-    def _prepare(self, target: Place, notes: _Notes) -> dict[str, str]:
-        """Has each scenario prove itself, and warms it up; what is wrong, by scenario."""
+    def _prepare(self, target: Place, notes: _Notes) -> tuple[dict[str, str], dict[str, float]]:
+        """Has each scenario prove itself, and warms it up: what is wrong, and requests/s, both by scenario."""
         wrong: dict[str, str] = {}
+        per_s: dict[str, float] = {}
         for name in self._scenarios(target):
-            scenario = SCENARIOS[name]
-            reason = target.prove(scenario)
-            if reason is None and self.settings.warm_up_s:
-                try:
-                    self.press.warm(target.ask(scenario), self.settings.connections, self.settings.warm_up_s)
-                except BenchError as error:
-                    reason = f"while it was warmed up: {error}"
-            if reason is not None:
+            if reason := target.prove(SCENARIOS[name]):
                 wrong[name] = reason
+            elif self.settings.warm_up_s:
+                ask = target.ask(SCENARIOS[name])
+                try:
+                    per_s[name] = self.press.warm(ask, self.settings.connections, self.settings.warm_up_s)
+                    rounds.rest(target)
+                except BenchError as error:
+                    wrong[name] = f"while it was warmed up: {error}"
         with notes.phase("warm"):
             notes.note(target, "warm")
-        return wrong
+        return wrong, per_s
 
     def _scenarios(self, target: Place) -> list[str]:
         return [name for name in self.settings.scenarios if name in target.peer.scenarios]
 
-    def _load(self, target: Place, notes: _Notes, phase: Phase) -> Load:
+    def _seconds(self, phase: Phase, per_s: float | None) -> int:
+        """A full load of a slow target lasts longer, up to a bound."""
+        if not phase.full or per_s is None or self.settings.seconds >= _FULL_AT_MOST_S:
+            return self.settings.seconds
+        needed = _FULL_ROUNDS * phase.connections / max(per_s, 1.0)
+        return max(self.settings.seconds, min(_FULL_AT_MOST_S, ceil(needed)))
+
+    def _load(self, target: Place, notes: _Notes, phase: Phase, per_s: float | None) -> Load:
         tree = target.tree()
         if phase.full:
             rounds.rest(target)
         began_s = proc.cpu_s(tree)
+        ask, seconds = target.ask(phase.scenario), self._seconds(phase, per_s)
         with notes.watched(target, phase.name, when=phase.connections > 1):
-            seen = self.press.closed(target.ask(phase.scenario), phase.connections, self.settings.seconds)
+            if phase.first:
+                seen = streams.first_token(ask, seconds)
+            else:
+                seen = self.press.closed(ask, phase.connections, seconds)
         if phase.full:
             rounds.rest(target)
         cpu_s = proc.cpu_s(tree) - began_s

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
+from statistics import linear_regression, median
 from typing import Final
 
 import msgspec
@@ -20,6 +20,7 @@ YARDSTICK: Final = "nginx"
 LONE: Final = "chat 1"
 FULL: Final = "chat full"
 STREAM: Final = "stream full"
+FIRST: Final = "stream first"
 
 MIB: Final = 1_048_576
 
@@ -73,13 +74,6 @@ def _cpu_us(phase: str) -> Callable[[Turn, Turn | None], float | None]:
     return of
 
 
-def _event_cpu_us(turn: Turn, _: Turn | None) -> float | None:
-    load = turn.loads.get(STREAM)
-    if load is None or load.cpu_s is None or load.events == 0:
-        return None
-    return load.cpu_s / (load.requests * load.events) * 1e6
-
-
 def _per_s(phase: str) -> Callable[[Turn, Turn | None], float | None]:
     def of(turn: Turn, _: Turn | None) -> float | None:
         load = turn.loads.get(phase)
@@ -112,24 +106,46 @@ def _idle_mib(turn: Turn, _: Turn | None) -> float | None:
     return None if turn.idle_bytes is None else turn.idle_bytes / MIB
 
 
+def _loaded_mib(turn: Turn, _: Turn | None) -> float | None:
+    return next((one.size_bytes / MIB for one in reversed(turn.memory) if one.phase == "end"), None)
+
+
+def _slope_mib(turn: Turn, _: Turn | None) -> float | None:
+    """The line of least squares through the samples of the full load."""
+    samples = [(one.at_s / 60, one.size_bytes / MIB) for one in turn.memory if one.phase == FULL]
+    if len(samples) < 3:
+        return None
+    return linear_regression(*zip(*samples, strict=True)).slope
+
+
 def _start_ms(turn: Turn, _: Turn | None) -> float | None:
     return None if turn.start_s is None else turn.start_s * 1e3
 
 
-FIGURES: Final = {
-    figure.key: figure
-    for figure in (
+GROUPS: Final = {
+    "What it costs": (
         Figure("cpu_us", "CPU us a request", "CPU us", FULL, _cpu_us(FULL), 1),
-        Figure("event_cpu_us", "CPU us a streamed event", "us/event", STREAM, _event_cpu_us, 2),
+        Figure("stream_cpu_us", "CPU us a stream", "stream us", STREAM, _cpu_us(STREAM), 1),
         Figure("requests_per_s", "requests/s at one core", "req/s", FULL, _per_s(FULL), less_is_better=False),
         Figure("busy_percent", "its core busy, %", "busy %", FULL, _busy(FULL), less_is_better=None),
-        Figure("added_p50_us", "added p50 us", "p50 us", LONE, _added_us(LONE, 0.5)),
-        Figure("added_p99_us", "added p99 us", "p99 us", LONE, _added_us(LONE, 0.99)),
-        Figure("added_p999_us", "added p99.9 us", "p99.9 us", LONE, _added_us(LONE, 0.999)),
-        Figure("idle_mib", "memory idle, MiB", "idle MiB", "idle", _idle_mib, 1),
+    ),
+    "What it adds to a lone caller's wait": (
+        Figure("added_p50_us", "p50 us", "p50 us", LONE, _added_us(LONE, 0.5)),
+        Figure("added_p99_us", "p99 us", "p99 us", LONE, _added_us(LONE, 0.99)),
+        Figure("added_p999_us", "p99.9 us", "p99.9 us", LONE, _added_us(LONE, 0.999)),
+        Figure("first_p50_us", "first token, p50 us", "first p50", FIRST, _added_us(FIRST, 0.5)),
+        Figure("first_p99_us", "first token, p99 us", "first p99", FIRST, _added_us(FIRST, 0.99)),
+    ),
+    "Memory and start": (
+        Figure("idle_mib", "idle, MiB", "idle MiB", "idle", _idle_mib, 1),
+        Figure("loaded_mib", "after all loads, MiB", "loaded MiB", "end", _loaded_mib, 1),
+        Figure("slope_mib", "growth under load, MiB a minute", "MiB/min", FULL, _slope_mib, 1),
         Figure("start_ms", "start, ms", "start ms", "start", _start_ms),
-    )
+    ),
 }
+"""The first of a group is the one that is set beside the yardstick's."""
+
+FIGURES: Final = {figure.key: figure for group in GROUPS.values() for figure in group}
 
 
 def outcome(run: Run, target: Target, figure: Figure) -> Outcome:

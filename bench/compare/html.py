@@ -10,6 +10,7 @@ from bench.compare import svg
 from bench.compare.figures import (
     DIRECT,
     FIGURES,
+    GROUPS,
     LONE,
     MIB,
     YARDSTICK,
@@ -27,6 +28,7 @@ from bench.compare.terminal import cell, conditions, ratio_text
 
 _TAIL: Final = 0.999
 _OURS: Final = "throughway"
+_TILES: Final = 6
 
 _COLOURS: Final = {
     # name: (on light, on dark)
@@ -52,9 +54,9 @@ main { max-width: 1080px; margin: 0 auto; padding: 44px 24px 64px; }
 h1 { font-size: 1.9rem; letter-spacing: -.02em; line-height: 1.2; margin: 0 0 8px; } .lead { color: var(--dim); margin: 0 0 28px; max-width: 68ch; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 26px 30px; margin-bottom: 22px; }
 h2 { font-size: 1.15rem; margin: 0 0 4px; } .say { color: var(--dim); font-size: .9rem; margin: 0 0 16px; max-width: 84ch; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 14px; margin-bottom: 22px; }
-.tile { background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 18px 22px; }
-.tile b { display: block; color: var(--throughway); font-size: 2.3rem; line-height: 1.15; font-variant-numeric: tabular-nums; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 14px; margin-bottom: 22px; }
+.tile { background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 16px 20px; }
+.tile b { display: block; color: var(--throughway); font-size: 1.9rem; line-height: 1.25; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--dim); font-size: .88rem; }
 svg { display: block; width: 100%; height: auto; font: 13px system-ui, "DejaVu Sans", sans-serif; overflow: visible; } svg text { fill: var(--ink); }
 svg .tick, svg .title, svg .note { fill: var(--dim); } svg .note { font-size: 11.5px; } svg .name { font-weight: 600; font-size: 14px; }
@@ -107,11 +109,8 @@ def _parts(run: Run) -> Iterator[str]:
         f'<div class="two"><div>{_steps_lines(run, 0.5, "p50")}</div><div>{_steps_lines(run, 0.99, "p99")}</div></div>',
     )
     yield _section("Memory over a turn", _MEMORY_SAYS, _memory_lines(run))
-    yield _section(
-        "All figures",
-        f"Medians of the turns; in small, the lowest and highest of them. &times; is to {YARDSTICK}.",
-        _table(run),
-    )
+    for title, group in GROUPS.items():
+        yield _section(escape(title), _TABLE_SAYS, _table(run, group))
     yield _section("How it was measured", "", _method(run))
 
 
@@ -126,6 +125,7 @@ _TAIL_SAYS: Final = (
 _STEPS_SAYS: Final = (
     "From one connection to a full load: further right is more work done, further down is less waiting."
 )
+_TABLE_SAYS: Final = f"Medians of the turns; in small the lowest and highest of them, and &times; {YARDSTICK}'s."
 _MEMORY_SAYS: Final = (
     "All its processes, MiB, from the first answer to the stop: idle, then loads of growing width. "
     "Pages shared by several processes are counted once. The last turn of each."
@@ -141,33 +141,24 @@ def _section(title: str, says: str, content: str) -> str:
 
 
 def _tiles(run: Run) -> str:
-    ours = run.target(_OURS)
-    if ours is None:
+    ours, cpu = run.target(_OURS), FIGURES["cpu_us"]
+    mine = None if ours is None else outcome(run, ours, cpu)
+    if ours is None or not isinstance(mine, Value):
         return ""
     tiles: list[tuple[str, str]] = []
-    cpu = FIGURES["cpu_us"]
-    for target in run.targets:
-        theirs, mine = outcome(run, target, cpu), outcome(run, ours, cpu)
-        if target.name in {DIRECT, _OURS} or not isinstance(theirs, Value) or not isinstance(mine, Value):
-            continue
-        if target.name == YARDSTICK:
-            tiles.insert(
-                0,
-                (
-                    f"{ratio_text(mine.value / theirs.value)} &times;",
-                    f"Throughway's CPU a request beside {YARDSTICK}'s",
-                ),
-            )
-        elif target.does != "proxies" and mine.value < theirs.value:
-            tiles.append((f"1/{theirs.value / mine.value:,.0f}" if theirs.value / mine.value >= 1.5 else "less",
-                          f"of {escape(target.name)}'s CPU a request"))  # fmt: skip
-    for key, words in (
-        ("added_p50_us", "added for a lone caller, p50"),
-        ("added_p99_us", "added for a lone caller, p99"),
-    ):
+    if (beside := ratio(run, ours, cpu)) is not None:
+        tiles.append((f"{ratio_text(beside)} &times;", f"Throughway's CPU a request beside {YARDSTICK}'s bare proxy"))
+    for key, words in (("added_p50_us", "added to a lone caller's wait, p50"), ("added_p99_us", "the same, p99")):
         if isinstance(found := outcome(run, ours, FIGURES[key]), Value):
             tiles.append((f"{found.value:,.0f} \u00b5s", words))
-    return f'<div class="tiles">{"".join(f"<div class=tile><b>{big}</b><span>{small}</span></div>" for big, small in tiles[:6])}</div>\n'
+    gateways = [target for target in run.targets if target.does != "proxies" and target.name not in {DIRECT, _OURS}]
+    costs = [(found.value, one.name) for one in gateways if isinstance(found := outcome(run, one, cpu), Value)]
+    tiles += [
+        (f"1/{theirs / mine.value:,.0f}", f"of {escape(name)}'s CPU a request")
+        for theirs, name in sorted(costs, reverse=True)
+        if theirs >= 1.5 * mine.value
+    ]
+    return f'<div class="tiles">{"".join(f"<div class=tile><b>{big}</b><span>{small}</span></div>" for big, small in tiles[:_TILES])}</div>\n'
 
 
 # -- plots
@@ -278,17 +269,21 @@ def _style(target: Target) -> str:
 # -- the rest
 
 
-def _table(run: Run) -> str:
-    titles = [figure.title.replace(" us", " \u00b5s", 1) for figure in FIGURES.values()]
+def _table(run: Run, group: Sequence[Figure]) -> str:
+    titles = [figure.title.replace(" us", " \u00b5s", 1) for figure in group]
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
-    rows = "".join(_row(run, target) for target in run.targets)
+    rows = "".join(
+        _row(run, target, group)
+        for target in run.targets
+        if any(outcome(run, target, figure) is not None for figure in group)
+    )
     return f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def _row(run: Run, target: Target) -> str:
+def _row(run: Run, target: Target, group: Sequence[Figure]) -> str:
     features = "; ".join(target.features)
     name = f"<td><b>{escape(target.name)}</b> {escape(target.version)}<small>{escape(features)}</small></td>"
-    cells = "".join(f"<td>{_cell(run, target, figure)}</td>" for figure in FIGURES.values())
+    cells = "".join(f"<td>{_cell(run, target, figure)}</td>" for figure in group)
     return f'<tr class="{_style(target)}">{name}{cells}</tr>'
 
 

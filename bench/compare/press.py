@@ -19,7 +19,7 @@ from bench.compare.samples import SHARES
 from bench.errors import BenchError
 
 _GRACE_S: Final = 60.0
-_ANSWER_S: Final = 20
+ANSWER_S: Final = 20
 """A request that takes longer has failed."""
 
 _SCRIPT: Final = """\
@@ -46,7 +46,7 @@ class Ask:
     headers: Mapping[str, str]
     body: str
 
-    def once(self, timeout_s: float = _ANSWER_S) -> tuple[int, str]:
+    def once(self, timeout_s: float = ANSWER_S) -> tuple[int, str]:
         """Asks as an application would: status and body of the answer."""
         address, _, path = self.url.removeprefix("http://").partition("/")
         connection = http.client.HTTPConnection(address, timeout=timeout_s)
@@ -64,7 +64,8 @@ class Seen(msgspec.Struct, frozen=True):
     requests: int
     duration_us: int
     latency_us: tuple[float, ...]
-    errors: load.Errors
+    """At each of `SHARES`."""
+    errors: load.Errors = load.Errors(connect=0, read=0, write=0, timeout=0, status=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +92,14 @@ class Press:
         """
         return clean(self._run(ask, connections, seconds))
 
-    def warm(self, ask: Ask, connections: int, seconds: int) -> None:
-        """The same, with patience for one that is so slow that none is answered in time.
+    def warm(self, ask: Ask, connections: int, seconds: int) -> float:
+        """The same, with patience for one that is so slow that none is answered in time: requests/s.
 
         Raises:
             BenchError: the load failed, or a single request did.
         """
         seen = self._run(ask, connections, seconds)
-        if seen.requests:
-            clean(seen)
+        return clean(seen).requests / seconds if seen.requests else 0.0
 
     def _run(self, ask: Ask, connections: int, seconds: int) -> Seen:
         path = self.directory / "press.lua"
@@ -110,7 +110,7 @@ class Press:
             f"-c{connections}",
             f"-d{seconds}s",
             "--timeout",
-            f"{_ANSWER_S}s",
+            f"{ANSWER_S}s",
             "-s",
             str(path),
             ask.url,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
@@ -11,13 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench.compare.figures import DIRECT, FIGURES, YARDSTICK, Failed, Outcome, Value, faults, outcome, ratio
+from bench.compare.figures import GROUPS, YARDSTICK, Failed, Figure, Outcome, Value, faults, outcome, ratio
 from bench.compare.samples import Run, Target
 
 COLUMNS: Final = 100
-
-_COST: Final = ("cpu_us", "event_cpu_us", "requests_per_s", "busy_percent", "idle_mib", "start_ms")
-_LATENCY: Final = ("added_p50_us", "added_p99_us", "added_p999_us")
 
 
 def render(run: Run) -> Group:
@@ -26,8 +23,8 @@ def render(run: Run) -> Group:
 
 
 def _parts(run: Run) -> Iterator[RenderableType]:
-    yield _table(run, "What it costs", _COST, ratio_of="cpu_us")
-    yield _table(run, "What it adds to a lone caller's wait", _LATENCY, ratio_of="added_p50_us")
+    for title, group in GROUPS.items():
+        yield _table(run, title, group)
     yield Text("What was on", style="bold")
     for target in run.targets:
         yield Padding(
@@ -41,28 +38,28 @@ def _parts(run: Run) -> Iterator[RenderableType]:
     yield Text(f"\n{conditions(run)}", style="dim")
 
 
-def _table(run: Run, title: str, keys: tuple[str, ...], ratio_of: str) -> Table:
+def _table(run: Run, title: str, group: Sequence[Figure]) -> Table:
     table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("does", no_wrap=True)
-    for key in keys:
-        table.add_column(FIGURES[key].short, justify="right", no_wrap=True)
-        if key == ratio_of:
+    for number, figure in enumerate(group):
+        table.add_column(figure.short, justify="right", no_wrap=True)
+        if number == 0:
             table.add_column(f"x {YARDSTICK}", justify="right", no_wrap=True)
     for target in run.targets:
-        if target.name == DIRECT and keys == _LATENCY:
-            continue
-        table.add_row(*_row(run, target, keys, ratio_of), style="bold" if target.name == "throughway" else "")
+        outcomes = [outcome(run, target, figure) for figure in group]
+        if any(found is not None for found in outcomes):
+            table.add_row(*_row(run, target, group, outcomes), style="bold" if target.name == "throughway" else "")
     return table
 
 
-def _row(run: Run, target: Target, keys: tuple[str, ...], ratio_of: str) -> Iterator[str]:
+def _row(run: Run, target: Target, group: Sequence[Figure], outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield target.name
     yield target.does
-    for key in keys:
-        yield cell(outcome(run, target, FIGURES[key]), FIGURES[key].places)
-        if key == ratio_of:
-            yield ratio_text(ratio(run, target, FIGURES[key]))
+    for number, (figure, found) in enumerate(zip(group, outcomes, strict=True)):
+        yield cell(found, figure.places)
+        if number == 0:
+            yield ratio_text(ratio(run, target, figure))
 
 
 def cell(found: Outcome, places: int) -> str:

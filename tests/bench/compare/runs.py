@@ -34,16 +34,19 @@ def turn(number: int, base_us: float, cpu_us: float | None, start_s: float | Non
     loads = {
         "chat 1": load(base_us, None if cpu_s is None else cpu_s * 1.5),
         "chat 8": load(base_us * 3, cpu_s, requests=20_000, connections=8),
+        "stream first": load(base_us * 2, None, requests=1_000),
         "chat full": load(base_us * 10, cpu_s, connections=64),
         "stream full": load(base_us * 20, None if cpu_s is None else cpu_s * 2, connections=64, events=50),
     }
-    memory = () if cpu_us is None else tuple(Memory(at, (50 + at) * MIB, "idle") for at in (1, 2, 3))
+    sizes = {"idle": (50,), "chat full": (60, 62, 64), "end": (63,)}
+    phases = [(phase, size) for phase, each in sizes.items() for size in each]
+    memory = [Memory(minute * 60.0, size * MIB, phase) for minute, (phase, size) in enumerate(phases)]
     return Turn(
         round=number,
         start_s=start_s,
         idle_bytes=None if cpu_us is None else 50 * MIB,
         loads={name: one for name, one in loads.items() if name not in faults},
-        memory=memory,
+        memory=() if cpu_us is None else tuple(memory),
         faults={name.replace("_", " "): reason for name, reason in faults.items()},
     )
 

@@ -14,11 +14,15 @@ from tests.bench.compare.runs import DEAD, DIRECT, NGINX, OURS, RUN, SLOW, STORE
     ("key", "expected"),
     [
         ("cpu_us", Value(40.0, 38.0, 44.0)),
-        ("event_cpu_us", Value(1.6, 1.52, 1.76)),
+        ("stream_cpu_us", Value(80.0, 76.0, 88.0)),
         ("requests_per_s", Value(2_500.0, 2_500.0, 2_500.0)),
         ("busy_percent", Value(10.0, 9.5, 11.0)),
         ("added_p50_us", Value(100.0, 80.0, 100.0)),
+        ("first_p50_us", Value(200.0, 160.0, 200.0)),
+        ("first_p99_us", Value(200.0, 160.0, 200.0)),
         ("idle_mib", Value(50.0, 50.0, 50.0)),
+        ("loaded_mib", Value(63.0, 63.0, 63.0)),
+        ("slope_mib", Value(2.0, 2.0, 2.0)),
         ("start_ms", Value(500.0, 400.0, 600.0)),
     ],
 )
@@ -43,7 +47,7 @@ def test_without_direct_nothing_was_added() -> None:
 
 
 def test_a_fault_in_one_turn_fails_that_figure_and_no_other() -> None:
-    assert outcome(RUN, SLOW, FIGURES["event_cpu_us"]) == Failed("round 2: of 7 requests some failed: 1 status")
+    assert outcome(RUN, SLOW, FIGURES["stream_cpu_us"]) == Failed("round 2: of 7 requests some failed: 1 status")
     assert isinstance(outcome(RUN, SLOW, FIGURES["cpu_us"]), Value)
 
 
