@@ -51,6 +51,7 @@ cdef class EdgeConnection(Timer):
     cdef int64_t parts_bytes
     cdef ChunkedDecoder decoder
     cdef int64_t began_ns
+    cdef int64_t closed_ns                     # when it was to close
     cdef int64_t paused_ns                     # when the client had last fallen behind
     cdef int64_t offered                       # bytes that it had not taken then
     cdef int64_t untaken                       # the same when the write time-out was last armed

@@ -492,6 +492,7 @@ cdef class EdgeConnection(Timer):
         cdef Exchange exchange = self.exchange
         self.waiting = None
         self.state = CLOSED
+        self.closed_ns = monotonic_ns()
         self._await()  # the transport closes when it has flushed, which the client may prevent
         if exchange is not None:
             self._leave(exchange)
@@ -732,9 +733,11 @@ cdef class EdgeConnection(Timer):
         self._close()
 
     cdef _close(self):
-        """Closes once what is buffered has been taken, which the write time-out bounds."""
+        """Closes once what is buffered has been taken, which the write time-out bounds. TLS would have the client say good-bye; who has
+        taken all and does not is closed all the same."""
         self.state = CLOSED
         self.waiting = None
+        self.closed_ns = monotonic_ns()
         self.transport.close()
         self._await()
 
@@ -816,7 +819,7 @@ cdef class EdgeConnection(Timer):
         elif self.state == LINGERING:
             edge.wheel.arm(self, monotonic_ns() + LINGER_NS)
         elif self.state == CLOSED:
-            edge.wheel.arm(self, monotonic_ns() + edge.write_ns)
+            edge.wheel.arm(self, monotonic_ns() + min(edge.write_ns, LINGER_NS))
         elif self.waited:
             edge.wheel.arm(self, self.began_ns + edge.head_ns)
         else:
@@ -830,6 +833,10 @@ cdef class EdgeConnection(Timer):
             self.transport.abort()
         elif self.state == AWAITING and not self.waited and not self.write_paused:
             self._close()
+        elif self.state == CLOSED and not self.write_paused and untaken(self.transport) == 0:
+            self.transport.abort()
+        elif self.state == CLOSED and not self.write_paused and edge.wheel.now_ns < self.closed_ns + edge.write_ns:
+            self._await()
         else:
             edge.timeouts += 1
             self._time_out()
@@ -837,7 +844,7 @@ cdef class EdgeConnection(Timer):
     cdef bint _takes_enough(self) except -1:
         """Whether the client has taken some of what was written since this was last asked, and enough since it fell behind."""
         cdef int64_t before = self.untaken
-        cdef int64_t owed_ns = monotonic_ns() - self.paused_ns - self.edge.write_ns
+        cdef int64_t owed_ns = self.edge.wheel.now_ns - self.paused_ns - self.edge.write_ns
         self.untaken = untaken(self.transport)
         return self.untaken < before and (self.offered - self.untaken) * self.edge.write_byte_ns >= owed_ns
 

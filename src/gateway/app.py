@@ -267,7 +267,8 @@ def _warn(options: Options, loaded: Loaded, on_warning: Callable[[str], None]) -
             f"{state_dir} is open to others than its owner, who may find keys and usage in it: `chmod 700 {state_dir}`"
         )
     if options.data_plane:
-        for line in check_file_limit(loaded.node.bounds.connections, edges=1 + (loaded.node.http2 is not None)):
+        # The second listener carries each connection through a pair of sockets more.
+        for line in check_file_limit(loaded.node.bounds.connections, edges=3 if loaded.node.http2 is not None else 1):
             on_warning(line)
 
 

@@ -237,7 +237,7 @@ def quiet(upstream: ScriptedUpstream, tls: Tls, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def impatient(upstream: ScriptedUpstream, tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    timeouts = {"write_ms": 250, "idle_ms": 300}
+    timeouts = {"write_ms": 250, "idle_ms": 300, "head_ms": 400}
     with running(tmp_path_factory.mktemp("impatient"), upstream, tls, timeouts=timeouts) as node:
         yield node
 

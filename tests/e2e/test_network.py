@@ -19,6 +19,7 @@ from tests.support.balancers import Balancer, haproxy, nginx
 from tests.support.browser import FailedToFetchError, Page
 from tests.support.certificates import Authority
 from tests.support.connect_proxy import ConnectProxy
+from tests.support.http2_client import Http2Client
 from tests.support.scripted_upstream import ScriptedUpstream, chat_events, completion, json_answer, stream
 
 MakeGateway = Callable[..., Gateway]
@@ -82,19 +83,21 @@ def behind(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory)
     keys: dict[str, dict[str, Any]] = {"main": {}, "rpm": {"limits": {"requests_per_minute": 1}}}
     trust = {
         "proxy_protocol": {"from": ["127.0.0.1/32"]},
+        "http2": {"proxy_protocol": {"from": ["127.0.0.1/32"]}},
         "trusted_proxies": {"from": ["127.0.0.2/32"]},
         "cors": {"origins": [APP]},
         "bounds": {"body_bytes": 65_536},
     }
     node = Gateway(folder / "node", settings(upstream, keys, **trust), environment(keys))
-    ports = {name: free_port() for name in ("v1", "v2", "v2-fields", "nginx")}
+    ports = {name: free_port() for name in ("v1", "v2", "v2-fields", "http2", "nginx")}
     sections = "".join(
         f"listen {name}\n  mode tcp\n  bind 127.0.0.1:{ports[name]}\n"
-        f"  server node 127.0.0.1:{node.port} {options} check inter 50ms\n"
-        for name, options in (
-            ("v1", "send-proxy"),
-            ("v2", "send-proxy-v2"),
-            ("v2-fields", "send-proxy-v2 proxy-v2-options crc32c,unique-id,authority"),
+        f"  server node 127.0.0.1:{port} {options} check inter 50ms\n"
+        for name, port, options in (
+            ("v1", node.port, "send-proxy"),
+            ("v2", node.port, "send-proxy-v2"),
+            ("v2-fields", node.port, "send-proxy-v2 proxy-v2-options crc32c,unique-id,authority"),
+            ("http2", node.http2_port, "send-proxy-v2"),
         )
     ).replace("listen v2-fields\n  mode tcp\n", "listen v2-fields\n  mode tcp\n  unique-id-format %[uuid()]\n")
     servers = f"""
@@ -111,7 +114,7 @@ def behind(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory)
     try:
         node.begin()
         node.wait_until_ready()
-        in_front = [ports[name] for name in ("v1", "v2", "v2-fields")]
+        in_front = [ports[name] for name in ("v1", "v2", "v2-fields", "http2")]
         with (
             haproxy(folder / "haproxy", sections, *in_front) as balancer,
             nginx(folder / "nginx", servers, ports["nginx"]),
@@ -122,7 +125,7 @@ def behind(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory)
         node.kill()
 
 
-@pytest.mark.parametrize("name", ["v1", "v2", "v2-fields"])
+@pytest.mark.parametrize("name", ["v1", "v2", "v2-fields", "http2"])
 def test_haproxys_header_names_the_caller_in_the_log(behind: Behind, upstream: ScriptedUpstream, name: str) -> None:
     script = upstream.script(json_answer(completion()))
     assert behind.client_of(ask(behind.port(name), script)) == CALLER
@@ -263,20 +266,28 @@ def served_certificate(port: int, context: ssl.SSLContext) -> bytes | None:
         return None
 
 
-def test_certificates_of_the_listener_and_its_callers_are_replaced_while_it_serves(
-    make_gateway: MakeGateway, upstream: ScriptedUpstream, authority: Authority, tmp_path: Path
+@pytest.mark.parametrize("listener", ["listen", "http2"])
+def test_certificates_of_a_listener_and_its_callers_are_replaced_while_it_serves(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream, authority: Authority, tmp_path: Path, listener: str
 ) -> None:
     callers = Authority("Callers")
     (tmp_path / "callers.pem").write_bytes(callers.pem)
     cert, key = authority.issue("localhost").write(tmp_path)
     context = trusting(authority, callers.issue("app").write(tmp_path, "app"))
     script = upstream.script(json_answer(completion()))
-    node = make_gateway(
-        workers=2, tls={"cert_file": cert, "key_file": key, "client_ca_file": str(tmp_path / "callers.pem")}
-    )
-    assert ask(node.port, script, context).status == 200
+    tls = {"cert_file": cert, "key_file": key, "client_ca_file": str(tmp_path / "callers.pem")}
+    node = make_gateway(workers=2, **({"tls": tls} if listener == "listen" else {"http2": {"tls": tls}}))
+    port = node.port if listener == "listen" else node.http2_port
+    assert ask(port, script, context).status == 200
     with pytest.raises(OSError):
-        ask(node.port, script, trusting(authority))
+        ask(port, script, trusting(authority))
+    if listener == "http2":
+        over_http2 = trusting(authority, (str(tmp_path / "app.pem"), str(tmp_path / "app.key")))
+        over_http2.set_alpn_protocols(["h2"])
+        over_http2.check_hostname = False
+        stays: Http2Client | None = Http2Client(port, over_http2)
+    else:
+        stays = None
 
     failures: list[BaseException] = []
     stopping = threading.Event()
@@ -284,7 +295,7 @@ def test_certificates_of_the_listener_and_its_callers_are_replaced_while_it_serv
     def hammer() -> None:
         while not stopping.is_set():
             try:
-                assert ask(node.port, script, context).status == 200
+                assert ask(port, script, context).status == 200
             except BaseException as error:
                 failures.append(error)
 
@@ -292,12 +303,12 @@ def test_certificates_of_the_listener_and_its_callers_are_replaced_while_it_serv
     for each in callers_under_way:
         each.start()
     try:
-        before = served_certificate(node.port, context)
+        before = served_certificate(port, context)
         fresh = authority.issue("localhost")
         fresh.write(tmp_path)
         expected = ssl.PEM_cert_to_DER_cert(fresh.pem.decode())
         wait_for("both workers", lambda: len(node.log("tls.renewed")) == 2, 10.0, 0.05)
-        assert [served_certificate(node.port, context) for _ in range(10)] == [expected] * 10
+        assert [served_certificate(port, context) for _ in range(10)] == [expected] * 10
         assert before != expected
 
         def refusals() -> list[dict[str, Any]] | None:
@@ -307,7 +318,7 @@ def test_certificates_of_the_listener_and_its_callers_are_replaced_while_it_serv
         Path(key).write_bytes(authority.issue("localhost").key_pem)  # of another certificate
         lines = wait_for("both workers", refusals, 10.0)
         assert all("does not belong" in line["error"] and cert in line["files"] for line in lines)
-        assert served_certificate(node.port, context) == expected
+        assert served_certificate(port, context) == expected
     finally:
         stopping.set()
         for each in callers_under_way:
@@ -318,7 +329,11 @@ def test_certificates_of_the_listener_and_its_callers_are_replaced_while_it_serv
     (tmp_path / "callers.pem").write_bytes(Authority("Others").pem)
     wait_for("both workers", lambda: len(node.log("tls.renewed")) == 4, 10.0, 0.05)
     with pytest.raises(OSError):
-        ask(node.port, script, context)
+        ask(port, script, context)
+    if stays is not None:  # through all of it
+        body = {"model": "gpt-4o-mini", "messages": [], "x_script": script}
+        assert not stays.goaway and stays.answer(stays.chat(secret_of("main"), body)).status == 200
+        stays.close()
 
 
 # -- providers behind TLS, certificates and proxies

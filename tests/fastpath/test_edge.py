@@ -1029,11 +1029,11 @@ def test_a_body_that_comes_byte_by_byte_has_its_time_in_all(how: bytes) -> None:
 
 
 def test_a_body_that_makes_its_rate_takes_the_time_that_it_needs() -> None:
-    bench = Bench(body_gap_ms=2_000, body_ms=20, body_bytes_per_s=100)
-    bench.feed(request(b"Content-Length: 500", line=POST_LINE))
-    for _ in range(5):
+    bench = Bench(body_gap_ms=1_000, body_ms=100, body_bytes_per_s=200)
+    bench.feed(request(b"Content-Length: 2000", line=POST_LINE))
+    for _ in range(10):
         bench.clock.sleep_ms(20)
-        bench.feed(b"x" * 100)
+        bench.feed(b"x" * 200)
     assert [answer.status for answer in read_answers(bench.transport.sent)] == [200]
     bench.over()
 
@@ -1258,6 +1258,20 @@ def test_a_client_that_left_behind_unread_bytes_is_not_waited_for_forever() -> N
     assert not bench.transport.lost
     bench.clock.pass_ms(300)
     assert bench.transport.aborted
+    bench.over()
+
+
+def test_a_client_that_has_taken_all_and_says_no_good_bye_is_not_waited_for() -> None:
+    """As TLS would have it: there the transport waits for the other side's word."""
+    bench = Bench(write_ms=30_000)
+    bench.feed(GET)
+    bench.transport.buffered = 100  # the transport does not close while it waits
+    bench.edge.drain()
+    bench.loop.run()
+    assert bench.transport.closing and not bench.transport.lost
+    bench.transport.buffered = 0
+    bench.clock.pass_ms(2_500)
+    assert bench.transport.aborted and bench.edge.timeouts == 0
     bench.over()
 
 

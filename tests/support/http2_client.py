@@ -40,11 +40,15 @@ class Http2Client:
         port: of 127.0.0.1.
         tls: speaks TLS with it and asks for `h2` by ALPN; else the server must know beforehand.
         takes: opens the windows again as bytes come; else an answer stops at the 64 KiB that HTTP/2 begins with.
+        before: sent first of all, as a load balancer's PROXY header is.
     """
 
-    def __init__(self, port: int, tls: ssl.SSLContext | None = None, *, takes: bool = True) -> None:
+    def __init__(
+        self, port: int, tls: ssl.SSLContext | None = None, *, takes: bool = True, before: bytes = b""
+    ) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(before)
         if tls is not None:
             self._socket = tls.wrap_socket(self._socket, server_hostname="127.0.0.1")
             assert self._socket.selected_alpn_protocol() == "h2"
@@ -61,6 +65,12 @@ class Http2Client:
 
     def __enter__(self) -> Http2Client:
         return self
+
+    @property
+    def certificate(self) -> bytes | None:
+        """That the server has shown."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return self._socket.getpeercert(binary_form=True)
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -94,6 +104,10 @@ class Http2Client:
 
     def send(self, number: int, data: bytes, *, end: bool = False) -> None:
         self._protocol.send_data(number, data, end_stream=end)
+        self._flush()
+
+    def ping(self) -> None:
+        self._protocol.ping(b"8 bytes!")
         self._flush()
 
     def reset(self, number: int) -> None:

@@ -84,6 +84,8 @@ class Http2(msgspec.Struct, frozen=True):
     listen: Address
     tls: Tls | None = None
     """Without it, HTTP/2 is spoken to those who know beforehand (h2c)."""
+    proxy_protocol: tuple[str, ...] = ()
+    """Networks from which a connection to it begins with a PROXY header."""
 
 
 class Admin(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -42,6 +42,9 @@ from gateway.net.tls import server_files
 from gateway.phases.account import Accountant, RequestLog
 from gateway.phases.admit import Admission
 from gateway.phases.authenticate import Authenticator
+
+if TYPE_CHECKING:
+    from gateway.net.granian_edge import GranianEdge
 
 LOOP_LAG_US_BOUNDS = (100, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000)
 NOTICE_S = 0.02
@@ -109,6 +112,7 @@ class Worker:
         """It is to end: at once if `_stopping`, else when everybody has left."""
         self._stopping = False
         self._edges: list[RunningEdge] = []
+        self._http2_edges: list[GranianEdge] = []
         self._failure = ""
         """Why the worker ends although nobody asked it to."""
 
@@ -121,7 +125,8 @@ class Worker:
         self._pools.warm()
         await self._open()
         tasks = [asyncio.create_task(step()) for step in (self._beat, self._follow)]
-        of_listeners = [listener.tls for listener in self._listeners if listener.tls is not None]
+        shown = [each.tls for each in self._listeners] + [each.tls for each in self._http2_edges]
+        of_listeners = [files for files in shown if files is not None]
         certificates = asyncio.create_task(follow_certificates(of_listeners, self._pools, services.log.event))
         certificates.add_done_callback(_raise_failure)
         tasks.append(certificates)
@@ -198,11 +203,12 @@ class Worker:
             from gateway.net.granian_edge import GranianEdge  # noqa: PLC0415 - Granian is loaded where it is asked for
 
             assert node.http2 is not None
-            self._edges.append(
+            self._http2_edges.append(
                 GranianEdge(
                     self._handler,
                     http2_listener,
-                    tls=node.http2.tls,
+                    wheel=self._wheel,
+                    http2=node.http2,
                     bounds=node.bounds,
                     timeouts=node.timeouts,
                     report=self._log.event,
@@ -210,6 +216,7 @@ class Worker:
                     refusal_fields=self._refusal_fields,
                 )
             )
+        self._edges += self._http2_edges
 
     def _fail(self, reason: str) -> None:
         """Ends the worker as at SIGTERM, but so that the supervisor hears of it."""
@@ -249,8 +256,7 @@ class Worker:
         self._log.event("info", "worker.draining", slot=self._slot, in_flight=sum(e.in_flight for e in edges))
         await asyncio.sleep(self._node.lame_duck_ms / 1_000)
         deadline_ns = now_ns() + self._node.drain_grace_ms * 1_000_000
-        for edge in edges:
-            await edge.take_the_last()
+        await asyncio.gather(*(edge.take_the_last() for edge in edges))
         self._close_sockets()
         for edge in edges:
             edge.drain()

@@ -77,6 +77,16 @@ class Application(Protocol):
     def on_refusal(self, status: int, reason: str, peer: str, /) -> tuple[bytes, bytes]: ...
 
 
+class Caller(Protocol):
+    """The connection that a request came on, where the server was handed it by us: `gateway.net.relay.Carried`."""
+
+    peer: str
+    client: str | None
+
+    def begin(self) -> None: ...
+    def end(self) -> None: ...
+
+
 class AsgiExchange:
     """A request and the answer to it: `gateway.base.ports.Exchange`."""
 
@@ -109,7 +119,7 @@ class AsgiExchange:
         "received_ns",
     )
 
-    def __init__(self, scope: Message, received_ns: int) -> None:
+    def __init__(self, scope: Message, received_ns: int, caller: Caller | None = None) -> None:
         headers: Headers = scope["headers"]
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("latin-1")
@@ -120,8 +130,8 @@ class AsgiExchange:
         self.complete = False
         """The body has been received whole."""
         self.received_ns = received_ns
-        self.peer = _peer(scope)
-        self.client: str | None = None
+        self.peer = caller.peer if caller is not None else _peer(scope)
+        self.client: str | None = caller.client if caller is not None else None
         self.on_disconnect: Callable[[], object] | None = None
         self.on_drain: Callable[[], object] | None = None
         self._first = dict(reversed(headers))
@@ -357,6 +367,7 @@ class AsgiEdge:
         application: answers exchanges.
         bounds, timeouts: of this edge; see `gateway.base.node`.
         refusal_fields: what is added to refusals below the application.
+        caller_of: finds a connection by the server's name of its client; None: the server's client is the caller.
     """
 
     def __init__(
@@ -365,8 +376,10 @@ class AsgiEdge:
         bounds: Bounds,
         timeouts: ServerTimeouts,
         refusal_fields: RefusalFields | None = None,
+        caller_of: Callable[[str], Caller | None] | None = None,
     ) -> None:
         self._application = application
+        self._caller_of = caller_of
         self._refusal_fields = refusal_fields
         self._bounds = bounds
         self._body_gap_s = timeouts.body_gap_ms / 1_000
@@ -383,10 +396,6 @@ class AsgiEdge:
         """Requests taken and not yet answered."""
         return len(self._exchanges)
 
-    def peers(self) -> set[str]:
-        """That have a request in flight."""
-        return {exchange.peer for exchange in self._exchanges}
-
     def abort_all(self) -> None:
         """Breaks off every answer; each request is accounted for as one whose client has left."""
         for exchange in list(self._exchanges):
@@ -394,15 +403,23 @@ class AsgiEdge:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """The ASGI 3 application."""
-        if scope["type"] == "http":
-            await self._serve(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._refuse_websocket(scope, receive, send)
-        else:
+        if scope["type"] not in ("http", "websocket"):
             raise ValueError(f"an ASGI scope of type {scope['type']!r}")
+        caller = None
+        if self._caller_of is not None:
+            caller = self._caller_of(scope["client"][0])
+            if caller is None:  # it has left
+                return
+            caller.begin()
+        try:
+            serve = self._serve if scope["type"] == "http" else self._refuse_websocket
+            await serve(scope, receive, send, caller)
+        finally:
+            if caller is not None:
+                caller.end()
 
-    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        exchange = AsgiExchange(scope, now_ns())
+    async def _serve(self, scope: Message, receive: Receive, send: Send, caller: Caller | None) -> None:
+        exchange = AsgiExchange(scope, now_ns(), caller)
         fault = self._fault(exchange, scope)
         if fault is not None:
             self._refuse(exchange, *fault)
@@ -543,10 +560,11 @@ class AsgiEdge:
             _report(error)
             return b"", b""
 
-    async def _refuse_websocket(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _refuse_websocket(self, scope: Message, receive: Receive, send: Send, caller: Caller | None) -> None:
         """The seam of WebSocket: an exchange of its own kind begins here, once there is a dialect that speaks it."""
         await receive()
-        headers, body = self._refusal(501, _NO_WEBSOCKET, _peer(scope))
+        peer = caller.peer if caller is not None else _peer(scope)
+        headers, body = self._refusal(501, _NO_WEBSOCKET, peer)
         fields = [line.split(b": ", 1) for line in headers.split(b"\r\n") if line]
         fields.append([b"content-length", b"%d" % len(body)])
         await send({"type": "websocket.http.response.start", "status": 501, "headers": fields})

@@ -27,7 +27,9 @@ ACCEPTS_A_TURN = 64
 """Connections accepted in one callback, so that a flood of them does not hold the requests of others."""
 REST_S = 1.0
 """How long nothing is accepted after the system had no descriptor or memory left."""
-LAST_S = 2.0
+SHUTDOWN_S = 3_600.0
+"""Of TLS, whose end a client must answer: the edge ends it sooner, when all has been taken or too little is."""
+LAST_S = 0.5
 """For those who connect as the worker drains: header and handshake."""
 
 Report = Callable[..., None]
@@ -168,7 +170,11 @@ class Gate:
         context = self._tls.context if self._tls is not None else None
         try:
             await self.loop.connect_accepted_socket(
-                protocol, accepted, ssl=context, ssl_handshake_timeout=self.arrival_s if context is not None else None
+                protocol,
+                accepted,
+                ssl=context,
+                ssl_handshake_timeout=self.arrival_s if context is not None else None,
+                ssl_shutdown_timeout=SHUTDOWN_S if context is not None else None,
             )
         except OSError:  # the TLS handshake failed, or the caller has left: as on any listener, no news
             accepted.close()

@@ -1,11 +1,12 @@
-"""The Granian edge: HTTP/2, and HTTP/1.1 beside it, plain or TLS, by Granian embedded in the worker's loop.
+"""The Granian edge: HTTP/2, and HTTP/1.1 beside it, by Granian embedded in the worker's loop.
 
-Granian's embedded server calls itself experimental, binds a socket of its own, and tells nothing of its connections. So the version
-is pinned, `tests/gateway/net/test_granian_edge.py` holds what is relied on, and:
+Granian's embedded server calls itself experimental, and tells nothing of its connections; its TLS reads a certificate once, takes
+handshakes without a bound, and it knows no PROXY header. So the version is pinned, `tests/gateway/net/test_granian_edge.py` holds what
+is relied on, and:
 
-- it is handed a duplicate of the supervisor's socket, as a `SocketHolder`, in which Granian passes sockets to its own workers;
-- its drain waits for every connection, even one that says nothing: ours waits for the requests, and LINGER_NS for their last bytes;
-- it closes no idle connection: `gateway.net.accepted` does.
+- the listener is ours, behind a gate as the native edge's; what has entered is carried to Granian (`gateway.net.relay`), in clear;
+- it is handed a duplicate of the relay's socket, as a `SocketHolder`, in which Granian passes sockets to its own workers;
+- who has just been accepted when it is told to end never hears of it: it is told when all have settled, and the relay closes who is idle.
 
 Its one timer for HTTP/1.1 runs from the end of an answer to the end of the next head: there `head_ms` bounds idleness too.
 """
@@ -16,20 +17,22 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from _fastpath.wheel import now_ns
-from gateway.base.node import Bounds, ServerTimeouts, Tls
-from gateway.net.accepted import Accepted
+from _fastpath.wheel import Wheel
+from gateway.base.addresses import Networks
+from gateway.base.node import Bounds, Http2, ServerTimeouts
 from gateway.net.asgi import Application, AsgiEdge
 from gateway.net.edge import BACKLOG, RefusalFields
+from gateway.net.gate import Gate
+from gateway.net.relay import Relay
+from gateway.net.tls import TlsFiles, server_files
 
 STREAMS_PER_CONNECTION = 200
 STREAM_WINDOW_BYTES = 262_144
@@ -39,10 +42,16 @@ CONNECTION_WINDOW_BYTES = 1_048_576
 SEND_BUFFER_BYTES = 65_536
 """Of an answer that the server takes ahead of the client, a stream."""
 MIN_HTTP1_BUFFER_BYTES = 8_192
-LINGER_NS = 500_000_000
+_SETTLE_S = 0.05
+"""From the last connection that reached Granian to its being taken up there."""
 
 Report = Callable[..., None]
 """Called as report(level, event, **fields)."""
+
+
+def http2_files(http2: Http2 | None) -> TlsFiles | None:
+    """The listener's certificate. Raises as `gateway.net.tls.server_files`."""
+    return server_files(http2.tls if http2 is not None else None, "the http2 listener", ("h2", "http/1.1"))
 
 
 class GranianEdge:
@@ -51,12 +60,13 @@ class GranianEdge:
     Args:
         application: answers exchanges.
         listener: listening, TCP or Unix; stays the caller's.
-        report: takes what Granian logs.
+        http2: says what the listener speaks, and who is trusted.
+        report: takes what Granian logs, and what the gate reports.
         on_failure: called with the reason if the server ends although nobody asked it to.
         refusal_fields: what is added to refusals below the application.
 
     Raises:
-        OSError, ssl.SSLError: a bad certificate or key.
+        OSError, ValueError: the certificate, its key or the callers' authorities cannot be used.
     """
 
     def __init__(
@@ -64,28 +74,30 @@ class GranianEdge:
         application: Application,
         listener: socket.socket,
         *,
-        tls: Tls | None,
+        wheel: Wheel,
+        http2: Http2,
         bounds: Bounds,
         timeouts: ServerTimeouts,
         report: Report,
         on_failure: Callable[[str], None],
         refusal_fields: RefusalFields | None = None,
     ) -> None:
-        self._asgi = AsgiEdge(application, bounds, timeouts, refusal_fields)
-        self._server = _Server(self._asgi, listener, tls=tls, bounds=bounds, timeouts=timeouts, report=report)
-        self._on_failure = on_failure
-        self._drained_ns = 0
-        """When the last request of a draining edge had been answered."""
-        self._draining = False
+        self.tls = http2_files(http2)
+        """Renewed by its owner; each connection gets the newest."""
         loop = asyncio.get_running_loop()
+        trusted = Networks(http2.proxy_protocol) if http2.proxy_protocol else None
+        self._relay = Relay(wheel, bounds, timeouts, report)
+        self._gate = Gate(
+            loop, self._relay, listener, report, trusted=trusted, arrival_s=timeouts.head_ms / 1_000, tls=self.tls
+        )
+        self._asgi = AsgiEdge(application, bounds, timeouts, refusal_fields, self._relay.of)
+        self._server = _Server(self._asgi, self._relay.way_in.listener, bounds=bounds, timeouts=timeouts, report=report)
+        self._on_failure = on_failure
+        self._ending = False
+        self._retiring: asyncio.Task[None] | None = None
         self._serving = loop.create_task(self._server.serve())
         self._serving.add_done_callback(self._ended)
-        self._accepted: Accepted | None = None
-        """None for a Unix socket."""
-        if listener.family != socket.AF_UNIX:
-            self._accepted = Accepted(listener, self._asgi.peers, timeouts.idle_ms)
-            self._watching = loop.create_task(self._accepted.watch())
-            self._watching.add_done_callback(self._ended)
+        self._gate.open()
 
     @property
     def in_flight(self) -> int:
@@ -93,40 +105,47 @@ class GranianEdge:
 
     @property
     def connections(self) -> int:
-        """As of the last look at them; those of a draining edge that may have last bytes under way count as one."""
-        if not self._draining:
-            return self._accepted.open if self._accepted is not None else 0
-        if self._serving.done():
-            return 0
-        if self._asgi.in_flight or not self._drained_ns:
-            self._drained_ns = now_ns()
-        return int(now_ns() < self._drained_ns + LINGER_NS)
+        return self._relay.connections
 
     @property
     def body_bytes(self) -> int:
         return self._asgi.body_bytes
 
-    waiting = 0
-
     def announce(self) -> None:
         """HTTP/2 says so when it drains; before that it has no word for it."""
 
     def retire(self) -> None:
-        self.drain()
+        self._gate.stop()
+        self._retiring = asyncio.get_running_loop().create_task(self._retire())
 
-    async def take_the_last(self) -> None:
-        """Granian accepts by itself."""
+    async def _retire(self) -> None:
+        await self.take_the_last(0)
+        self._stop()
+
+    async def take_the_last(self, most: int = BACKLOG) -> None:
+        await self._gate.take_the_last(most)
+        while not self._relay.settled:  # noqa: ASYNC110 - of many, and within a turn of the loop
+            await asyncio.sleep(_SETTLE_S)
+        await asyncio.sleep(_SETTLE_S)
 
     def drain(self) -> None:
-        self._draining = True
+        self._gate.close()
+        self._stop()
+
+    def _stop(self) -> None:
+        self._ending = True
         self._server.stop()  # type: ignore[no-untyped-call]
+        self._relay.hurry()
 
     def abort_all(self) -> None:
+        self._gate.close()
         self._asgi.abort_all()
+        self._relay.abort_all()
+        self._relay.close()
         self._serving.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and not self._draining:
+        if not task.cancelled() and not self._ending:
             self._on_failure(f"the Granian edge ended by itself: {task.exception() or 'its log says why'}")
 
 
@@ -138,7 +157,6 @@ class _Server(Server):
         app: AsgiEdge,
         listener: socket.socket,
         *,
-        tls: Tls | None,
         bounds: Bounds,
         timeouts: ServerTimeouts,
         report: Report,
@@ -159,10 +177,8 @@ class _Server(Server):
                 max_send_buffer_size=SEND_BUFFER_BYTES,
             ),
             backlog=BACKLOG,
-            backpressure=bounds.connections,
-            ssl_cert=Path(tls.cert_file) if tls else None,
-            ssl_key=Path(tls.key_file) if tls else None,
-            ssl_protocol_min=SSLProtocols.tls12,
+            backpressure=bounds.connections
+            + BACKLOG,  # the relay keeps the bound; what it has closed may still be open here
             log_level=LogLevels.error,
             log_dictconfig={
                 "handlers": {"ours": {"()": lambda: _LogHandler(report)}},
@@ -172,9 +188,8 @@ class _Server(Server):
 
     def _init_shared_socket(self) -> None:
         # Granian closes what it is given: it gets a descriptor of its own.
-        is_unix = self._listener.family == socket.AF_UNIX
         # (The stub of SocketHolder leaves out its constructor, and Granian's own code its attributes' types.)
-        self._shd: Any = SocketHolder(self._listener.dup().detach(), is_unix, self.backlog)  # type: ignore[call-arg]
+        self._shd: Any = SocketHolder(self._listener.dup().detach(), True, self.backlog)  # type: ignore[call-arg]
 
 
 class _LogHandler(logging.Handler):

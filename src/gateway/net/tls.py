@@ -8,7 +8,7 @@ sessions with it that were opened under it.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.base.certificates import explain, load_pair
@@ -65,24 +65,26 @@ class TlsFiles:
         return tuple(signature(Path(file)) for file in self.files)  # links are followed, as a Kubernetes secret needs
 
 
-def server_context(tls: Tls) -> ssl.SSLContext:
-    """Of a listener. Raises OSError, ssl.SSLError or ValueError for bad files."""
+def server_context(tls: Tls, protocols: Sequence[str] = ("http/1.1",)) -> ssl.SSLContext:
+    """Of a listener that speaks these protocols. Raises OSError, ssl.SSLError or ValueError for bad files."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     load_pair(context, tls.cert_file, tls.key_file)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(protocols)
     if tls.client_ca_file is not None:
         context.load_verify_locations(tls.client_ca_file)
         context.verify_mode = ssl.CERT_REQUIRED if tls.client_auth == "required" else ssl.CERT_OPTIONAL
     return context
 
 
-def server_files(tls: Tls | None) -> TlsFiles | None:
+def server_files(
+    tls: Tls | None, name: str = "the listener", protocols: Sequence[str] = ("http/1.1",)
+) -> TlsFiles | None:
     """Raises as `server_context`."""
     if tls is None:
         return None
     files = (tls.cert_file, tls.key_file, *([tls.client_ca_file] if tls.client_ca_file is not None else []))
-    return TlsFiles("the listener", lambda: server_context(tls), files)
+    return TlsFiles(name, lambda: server_context(tls, protocols), files)
 
 
 def provider_context(provider: Provider) -> ssl.SSLContext:

@@ -567,13 +567,22 @@ def test_problems_are_values_that_a_console_can_show() -> None:
 
 def test_the_second_listener_is_there_only_where_it_is_asked_for(example: Path) -> None:
     assert load(example, ENVIRON).node.http2 is None
-    (example.parent / "c.pem").write_text("")
-    for tls, compiled in (
-        ("", None),
-        (
-            ", tls: {cert_file: c.pem, key_file: c.pem}",
-            Tls(str(example.parent / "c.pem"), str(example.parent / "c.pem")),
-        ),
+    cert, key = Authority("Test CA").issue("localhost").write(example.parent)
+    files = f"cert_file: {cert}, key_file: {key}"
+    for more, compiled in (
+        ("", ()),
+        (f", tls: {{{files}}}", (Tls(cert, key),)),
+        (f", tls: {{{files}, client_ca_file: {cert}, client_auth: optional}}", (Tls(cert, key, cert, "optional"),)),
+        (", proxy_protocol: {from: [10.0.0.0/8, unix]}", (None, ("10.0.0.0/8", "unix"))),
     ):
-        example.write_text(f"{EXAMPLE}http2: {{listen: 0.0.0.0:8443{tls}}}\n")
-        assert load(example, ENVIRON).node.http2 == Http2(Address("0.0.0.0", 8443), compiled)
+        example.write_text(f"{EXAMPLE}http2: {{listen: 0.0.0.0:8443{more}}}\n")
+        node = load(example, ENVIRON).node
+        assert node.http2 == Http2(Address("0.0.0.0", 8443), *compiled)
+        assert (node.tls, node.proxy_protocol) == (None, ()), "each listener by itself"
+
+
+def test_a_bad_certificate_of_the_second_listener_is_a_mistake(example: Path) -> None:
+    (example.parent / "c.pem").write_text("")
+    example.write_text(f"{EXAMPLE}http2: {{listen: 0.0.0.0:8443, tls: {{cert_file: c.pem, key_file: c.pem}}}}\n")
+    with pytest.raises(ConfigurationError, match=r"http2\.tls\.cert_file: .* cannot be used"):
+        load(example, ENVIRON)

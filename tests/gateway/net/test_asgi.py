@@ -375,7 +375,7 @@ def test_a_cut_tells_every_application_and_ends_no_answer() -> None:
         servers = [Server(part(b"{}")) for _ in range(2)]
         tasks = [serve(s, application, edge) for s in servers]
         await asyncio.sleep(0.01)
-        assert (edge.in_flight, edge.body_bytes, edge.peers()) == (2, 4, {"10.0.0.1:5"})
+        assert (edge.in_flight, edge.body_bytes) == (2, 4)
         refused = Server(part(b"{}"))
         await serve(refused, application, edge)
         assert refused.status == 503

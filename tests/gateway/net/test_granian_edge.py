@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
-from gateway.base.node import Bounds, ServerTimeouts
+from _fastpath.wheel import Wheel
+from gateway.base.node import Address, Bounds, Http2, ServerTimeouts, Tls
 from gateway.base.ports import Exchange
 from gateway.net.edge import BACKLOG
 from gateway.net.granian_edge import GranianEdge
+from gateway.net.relay import PATIENCE
+from tests.support.certificates import Authority
 from tests.support.http2_client import Http2Client
 
 WAIT_S = 5.0
@@ -42,6 +49,9 @@ class Application:
         exchange.on_disconnect = lambda: self.left.append(path)
         if path.startswith("/wait"):
             return
+        if path == "/who":
+            exchange.respond(200, b"", (exchange.client or exchange.peer.rpartition(":")[0]).encode())
+            return
         exchange.start(200, b"content-type: text/event-stream\r\n")
         exchange.write(b"begun")
         if path == "/broken":
@@ -62,8 +72,11 @@ class Application:
 class Running:
     """The edge on a loop and thread of its own, on a socket that stays the test's."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeouts: ServerTimeouts | None = None, **speaks: Any) -> None:
+        self.timeouts = timeouts or ServerTimeouts()
+        self.speaks = speaks
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        self.listener.setblocking(False)
         self.port = self.listener.getsockname()[1]
         self.application = Application()
         self.failures: list[str] = []
@@ -85,12 +98,15 @@ class Running:
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        wheel = Wheel(self.loop)
+        wheel.start()
         self.edge = GranianEdge(
             self.application,
             self.listener,
-            tls=None,
+            wheel=wheel,
+            http2=Http2(Address(), **self.speaks),
             bounds=Bounds(connections=64),
-            timeouts=ServerTimeouts(),
+            timeouts=self.timeouts,
             report=lambda *event, **_: self.events.append(event),
             on_failure=self.failures.append,
         )
@@ -99,6 +115,8 @@ class Running:
         self.edge.drain()
         self.edge.abort_all()
         await asyncio.sleep(0.2)
+        wheel.close()
+        assert self.edge.connections == 0
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         async def poll() -> None:
@@ -195,17 +213,16 @@ def test_a_server_that_ends_by_itself_is_a_failure() -> None:
 
 
 def test_a_bad_certificate_is_told_before_anything_is_served(tmp_path: Any) -> None:
-    from gateway.base.node import Tls
-
     bad = tmp_path / "bad.pem"
     bad.write_text("no certificate")
 
     async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(OSError, match="PEM"):
+        with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises((OSError, ValueError), match="PEM"):
             GranianEdge(
                 Application(),
                 listener,
-                tls=Tls(str(bad), str(bad)),
+                wheel=Wheel(asyncio.get_running_loop()),
+                http2=Http2(Address(), Tls(str(bad), str(bad))),
                 bounds=Bounds(),
                 timeouts=ServerTimeouts(),
                 report=lambda *_, **__: None,
@@ -213,3 +230,141 @@ def test_a_bad_certificate_is_told_before_anything_is_served(tmp_path: Any) -> N
             )
 
     uvloop.run(main())
+
+
+# -- what stands before Granian
+
+
+V1 = b"PROXY TCP4 203.0.113.7 198.51.100.1 51234 443\r\n"
+LOOPBACK = ("127.0.0.0/8",)
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority("Test CA")
+
+
+@pytest.fixture
+def pair(authority: Authority, tmp_path: Path) -> tuple[str, str]:
+    return authority.issue("127.0.0.1").write(tmp_path)
+
+
+def over_http2(authority: Authority, certificate: tuple[str, str] | None = None) -> ssl.SSLContext:
+    """A caller's context."""
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    context.set_alpn_protocols(["h2"])
+    if certificate is not None:
+        context.load_cert_chain(*certificate)
+    return context
+
+
+def who(port: int, tls: ssl.SSLContext | None = None, before: bytes = b"") -> bytes:
+    with Http2Client(port, tls, before=before) as client:
+        answer = client.answer(client.request("/who", method="GET"))
+        if not answer.ended:
+            raise ConnectionResetError("the connection ended before the answer")
+        return answer.body
+
+
+def test_the_caller_is_the_other_end_of_the_connection() -> None:
+    with Running() as running:
+        assert who(running.port) == b"127.0.0.1"
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_proxy_header_names_the_caller_before_tls_or_without(
+    tls: bool, authority: Authority, pair: tuple[str, str]
+) -> None:
+    context = over_http2(authority) if tls else None
+    with Running(tls=Tls(*pair) if tls else None, proxy_protocol=LOOPBACK) as running:
+        assert who(running.port, context, V1) == b"203.0.113.7"
+        with pytest.raises(OSError):
+            who(running.port, context)
+        assert running.events == [("warning", "proxy_header_refused")]
+
+
+def test_without_trust_no_proxy_header_is_read() -> None:
+    with Running() as running, pytest.raises(OSError):
+        who(running.port, before=V1)
+
+
+@pytest.mark.parametrize(("asked", "served"), [("required", {"good"}), ("optional", {"good", "none"})])
+def test_callers_show_certificates_as_the_listener_asks(
+    asked: Any, served: set[str], authority: Authority, pair: tuple[str, str], tmp_path: Path
+) -> None:
+    callers = Authority("Callers")
+    (tmp_path / "callers.pem").write_bytes(callers.pem)
+    shown = {
+        "good": callers.issue("app").write(tmp_path, "good"),
+        "stranger": Authority("Others").issue("app").write(tmp_path, "stranger"),
+        "none": None,
+    }
+    found = set()
+    with Running(tls=Tls(*pair, str(tmp_path / "callers.pem"), asked)) as running:
+        for name, certificate in shown.items():
+            with contextlib.suppress(OSError):
+                assert who(running.port, over_http2(authority, certificate)) == b"127.0.0.1"
+                found.add(name)
+    assert found == served
+
+
+def test_a_new_certificate_is_shown_to_new_connections_and_ends_no_other(
+    authority: Authority, pair: tuple[str, str], tmp_path: Path
+) -> None:
+    with Running(tls=Tls(*pair)) as running, Http2Client(running.port, over_http2(authority)) as old:
+        under_way = old.request("/endless", method="GET")
+        fresh = authority.issue("127.0.0.1")
+        fresh.write(tmp_path)
+        assert running.edge.tls is not None and running.edge.tls.renew() == ""
+        with Http2Client(running.port, over_http2(authority)) as new:
+            assert new.certificate == ssl.PEM_cert_to_DER_cert(fresh.pem.decode()) != old.certificate
+        assert old.answer(old.request("/who", method="GET")).status == 200
+        assert old.open and not old.goaway and not old.streams[under_way].over
+
+
+def test_connections_are_bounded_and_the_idle_ones_closed() -> None:
+    """A word that begins no request keeps a connection from its first time-out, and pings only for so long."""
+    with Running(ServerTimeouts(head_ms=1_000, idle_ms=150)) as running, ExitStack() as opened:
+        busy = opened.enter_context(Http2Client(running.port))
+        busy.request("/wait", method="GET")
+        running.until(lambda: running.edge.in_flight == 1, "it is taken")
+        silent = []
+        while running.edge.connections < 64:
+            silent.append(opened.enter_context(socket.create_connection(("127.0.0.1", running.port))))
+            time.sleep(0.005)  # one that enters is counted twice for a turn of the loop
+        with socket.create_connection(("127.0.0.1", running.port), timeout=WAIT_S) as late:
+            assert late.recv(1) == b"", "one too many"
+        running.until(lambda: running.edge.connections == 1, "who says nothing is closed")
+        assert {each.recv(1) for each in silent} == {b""}
+        chatty = opened.enter_context(Http2Client(running.port))
+        begun = time.monotonic()
+        while chatty.open:
+            with contextlib.suppress(OSError):
+                chatty.ping()
+            chatty.read(0.05)
+        assert 0.15 < time.monotonic() - begun < 0.15 * PATIENCE + 1
+        assert busy.open and running.edge.in_flight == 1
+
+
+def test_a_client_that_takes_too_little_is_dropped() -> None:
+    timeouts = ServerTimeouts(write_ms=200, write_bytes_per_s=1_000_000)
+    with Running(timeouts) as running, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        slow.settimeout(WAIT_S)
+        slow.connect(("127.0.0.1", running.port))
+        slow.sendall(b"GET /endless HTTP/1.1\r\nhost: h\r\n\r\n")
+        begun = time.monotonic()
+        while running.edge.connections or not running.application.left:
+            slow.recv(16)
+            time.sleep(0.01)
+            assert time.monotonic() - begun < WAIT_S
+
+
+def test_nobody_else_on_the_machine_gets_past_the_gate() -> None:
+    with Running() as running:
+        names = [line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines() if "/way-in" in line]
+        ours = [name for name in names if not Path(name).exists()]
+        assert ours, "the socket's name is gone"
+        with socket.socket(socket.AF_UNIX) as stranger, pytest.raises(OSError):
+            stranger.connect(ours[0])
+        assert who(running.port) == b"127.0.0.1"

@@ -14,6 +14,7 @@ Values = dict[str, Any]
 def check_certificates(values: Values, reading: Reading) -> None:
     """Tells the reading of each that cannot be used. Nothing of a key is kept or shown."""
     _check(("tls",), values.get("tls", {}), "client_ca_file", reading)
+    _check(("http2", "tls"), values.get("http2", {}).get("tls", {}), "client_ca_file", reading)
     for name, provider in values.get("providers", {}).items():
         path = ("providers", name)
         _check((*path, "tls"), provider.get("tls", {}), "ca_file", reading)

@@ -92,10 +92,10 @@ def node(values: Values) -> Node:
         redis=redis_url.parse(redis.value) if redis else None,
         state_dir=Path(values["state_dir"]),
         tls=_tls(values),
-        proxy_protocol=tuple(values.get("proxy_protocol", {}).get("from", ())),
+        proxy_protocol=_proxies(values),
         trusted_proxies=TrustedProxies(tuple(proxies["from"]), proxies["header"]) if proxies else None,
         cors=_cors(cors) if cors else None,
-        http2=Http2(http2["listen"], _tls(http2)) if http2 else None,
+        http2=Http2(http2["listen"], _tls(http2), _proxies(http2)) if http2 else None,
         timeouts=ServerTimeouts(**values["timeouts"]),
         bounds=Bounds(**values["bounds"]),
         drain_grace_ms=values["drain_grace_ms"],
@@ -113,6 +113,10 @@ def _cors(values: Values) -> Cors:
         headers=tuple(headers) if headers is not None else None,
         max_age_s=values["max_age_s"],
     )
+
+
+def _proxies(values: Values) -> tuple[str, ...]:
+    return tuple(values.get("proxy_protocol", {}).get("from", ()))
 
 
 def _tls(values: Values) -> Tls | None:

@@ -68,6 +68,16 @@ CALLERS_TLS = Record(
     }
 )
 
+PROXY_PROTOCOL = Record(
+    fields={
+        "from": Field(
+            Many(of=Network(unix=True), shortest=1),
+            "The load balancers: their connections must begin with a header, and nobody else's may.",
+            required=True,
+        ),
+    }
+)
+
 PRICE = Record(
     fields={
         "input_usd_per_million": Field(Usd(), "Of a million input tokens.", required=True),
@@ -246,24 +256,17 @@ SCHEMA = Record(
                 fields={
                     "listen": Field(Listener(), "Where it answers; port 8443 by custom.", required=True),
                     "tls": Field(
-                        TLS,
+                        CALLERS_TLS,
                         "With it, clients choose HTTP/2 or HTTP/1.1 (ALPN). Absent: they must know beforehand (h2c).",
                     ),
+                    "proxy_protocol": Field(PROXY_PROTOCOL, "As `proxy_protocol`, for connections to this listener."),
                 }
             ),
             "A second listener for applications, which speaks HTTP/2 beside HTTP/1.1. Absent: there is none.",
         ),
         "proxy_protocol": Field(
-            Record(
-                fields={
-                    "from": Field(
-                        Many(of=Network(unix=True), shortest=1),
-                        "The load balancers: their connections must begin with a header, and nobody else's may.",
-                        required=True,
-                    ),
-                }
-            ),
-            "Who tells the caller's address in a PROXY header (version 1 or 2) before the first byte. Absent: nobody.",
+            PROXY_PROTOCOL,
+            "Who tells the caller's address in a PROXY header (version 1 or 2) before the first byte to `listen`. Absent: nobody.",
         ),
         "trusted_proxies": Field(
             Record(
