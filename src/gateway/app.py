@@ -267,8 +267,7 @@ def _warn(options: Options, loaded: Loaded, on_warning: Callable[[str], None]) -
             f"{state_dir} is open to others than its owner, who may find keys and usage in it: `chmod 700 {state_dir}`"
         )
     if options.data_plane:
-        # The second listener carries each connection through a pair of sockets more.
-        for line in check_file_limit(loaded.node.bounds.connections, edges=3 if loaded.node.http2 is not None else 1):
+        for line in check_file_limit(loaded.node.bounds.connections, edges=1 + (loaded.node.http2 is not None)):
             on_warning(line)
 
 

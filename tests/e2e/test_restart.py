@@ -20,10 +20,11 @@ from typing import Any
 import pytest
 
 from gateway import __version__
-from tests.e2e.conftest import RawConnection, secret_of
+from tests.e2e.conftest import RawConnection, Tls, secret_of
 from tests.e2e.load import Callers
 from tests.e2e.node import SOURCE, Gateway, free_port, wait_for
 from tests.e2e.test_lifecycle import streamed_request
+from tests.support.http2_client import Http2Client
 from tests.support.scripted_upstream import STALL, ScriptedUpstream, chat_events, completion, json_answer, stream
 
 MakeGateway = Callable[..., Gateway]
@@ -293,6 +294,75 @@ def test_a_hundred_restarts_under_load_fail_no_request(make_gateway: MakeGateway
     assert (plain.failures, streams.failures) == ([], [])
     wait_for("those before have gone", lambda: node.restart_state() == "done", 30.0)
     assert len(node.processes()) == 4
+
+
+class Http2Callers:
+    """Call over HTTP/2, three streams at a time on each connection, and go elsewhere where they are told to."""
+
+    def __init__(self, node: Gateway, tls: Tls, script: str, count: int) -> None:
+        self.answered = self.connections = 0
+        self.failures: list[str] = []
+        self._node, self._context, self._script = node, tls.context("h2"), script
+        self._ending = threading.Event()
+        self._threads = [threading.Thread(target=self._call) for _ in range(count)]
+
+    def __enter__(self) -> Http2Callers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self) -> None:
+        while not self._ending.is_set():
+            try:
+                client = Http2Client(self._node.http2_port, self._context)
+            except OSError as error:
+                self.failures.append(f"no connection: {error!r}")
+                time.sleep(0.1)
+                continue
+            self.connections += 1
+            with client:
+                while not self._ending.is_set() and client.open and not client.goaway:
+                    self._streams(client)
+                    client.read(0.02)  # it rests, and may be told to go
+
+    def _streams(self, client: Http2Client) -> None:
+        body = {**chat(self._script), "stream": True}
+        try:
+            numbers = [client.chat(secret_of("main"), body) for _ in range(3)]
+        except OSError as error:  # it was told to go, and has closed
+            if not client.goaway and client.read(1.0) and not client.goaway:
+                self.failures.append(f"a connection that nobody ended: {error!r}")
+            client.open = False
+            return
+        for number in numbers:
+            answer = client.answer(number)
+            if answer.ended and answer.status == 200 and b"[DONE]" in answer.body:
+                self.answered += 1
+            elif answer.status or not client.goaway:  # what came behind GOAWAY was not taken, and is asked for again
+                self.failures.append(f"{answer.status}, ended {answer.ended}, reset {answer.reset}: {answer.body!r}")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_streams_over_http2_end_whole_through_restarts_and_newcomers_are_answered(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream, tls: Tls
+) -> None:
+    node = make_gateway(workers=2, http2={"tls": tls.settings})
+    with Http2Callers(node, tls, slow_stream(upstream), 8) as callers:
+        wait_for("all call", lambda: callers.answered > 24)
+        for _ in range(10):
+            restart(node)
+            served = callers.answered
+            wait_for("calls go on", lambda served=served: callers.answered > served + 24)  # type: ignore[misc]
+    print(f"{callers.answered} streams on {callers.connections} connections")
+    assert callers.failures == []
+    assert callers.connections > 8, "they were told to go"
+    wait_for("those before have gone", lambda: node.restart_state() == "done", 30.0)
 
 
 @pytest.mark.nightly

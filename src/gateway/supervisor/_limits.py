@@ -9,6 +9,8 @@ from gateway.supervisor import _platform
 
 FDS_PER_STREAM = 2
 """The caller's socket and the provider's."""
+FDS_CARRIED = 2
+"""More, where a connection is carried to an edge: on all but the first."""
 FDS_BESIDE = 64
 """Of a process that relays nothing: listeners, logs, spool, shared memory, idle upstream connections being swapped."""
 
@@ -51,13 +53,14 @@ def check_file_limit(connections: int, edges: int = 1) -> list[str]:
 
 def plan_file_limit(soft: int, hard: int, connections: int, edges: int) -> tuple[int, list[str]]:
     """The soft limit to set, and what is wrong with it all the same."""
-    needed = FDS_PER_STREAM * edges * connections + FDS_BESIDE
+    each = FDS_PER_STREAM * edges + FDS_CARRIED * (edges - 1)
+    needed = each * connections + FDS_BESIDE
     if hard == resource.RLIM_INFINITY:
         # "Unlimited" as a soft limit is refused by macOS, and makes programs that walk all descriptors walk for ever.
         return (soft if soft == resource.RLIM_INFINITY else max(soft, needed)), []
     if needed <= hard:
         return hard, []
-    fits = max(0, (hard - FDS_BESIDE) // (FDS_PER_STREAM * edges))
+    fits = max(0, (hard - FDS_BESIDE) // each)
     where = "" if edges == 1 else f" on each of its {edges} edges"
     return hard, [
         f"{connections} connections a worker{where} need {needed} open files and the limit is {hard}: raise it "
