@@ -1,7 +1,10 @@
 """OpenAI's chat completions, the usual ones: what governs a request, and what an answer used, in one pass over the bytes.
 
-Both functions answer None where a body is anything but usual (content in parts, an unexpected type, a fault of syntax): then
-the dialect's own reader decides, which knows all forms and says what is wrong. What they do answer is what that reader would.
+`read_request` and `read_answer` answer None where a body is anything but usual (an unexpected type, a number in an odd spelling, a
+fault of syntax): then the dialect's own reader decides, which says what is wrong, and reads prompts by the other two functions. What they do
+answer is what that reader would.
+
+In a message, in its parts and in `stream_options`, a member that governs stands once: which of two counts, readers do not agree on.
 """
 
 from typing import final
@@ -21,15 +24,16 @@ class Reading:
     stream: bool
     include_usage: bool
     """The caller asked for a usage chunk itself."""
-    options_start: int
-    """Of the value of `stream_options`; -1 where it is absent."""
-    options_end: int
-    texts: list[str]
-    """What is counted as the prompt."""
+    usage_start: int
+    """Where to write `usage_text`, in order to ask for a usage chunk: in place of what stands there."""
+    usage_end: int
+    usage_text: bytes
+    texts: list[bytes]
+    """What is counted as the prompt, in UTF-8."""
     fixed_tokens: int
-    """Prompt tokens that are not text: framing, images."""
+    """Prompt tokens that are not text: framing, images, audio, files."""
     max_output_tokens: int
-    """The caller's bound; -1 where it set none."""
+    """The caller's bound, of several the largest; -1 where it set none."""
     choices: int
     """Answers that will be paid for: `n`, or `best_of` where it is larger."""
 
@@ -40,22 +44,42 @@ class Reading:
         model_end: int,
         close: int,
         stream: bool = False,
-        include_usage: bool = False,
-        options_start: int = -1,
-        options_end: int = -1,
     ) -> None: ...
 
 TOKENS_A_MESSAGE: int
 """Of its framing, its role among it."""
 TOKENS_OF_PRIMING: int
+TOKENS_A_NAME: int
+TOKENS_OF_LOW_IMAGE: int
+TOKENS_OF_IMAGE: int
+"""A 1024 x 1024 image in high detail: 85 and 170 for each of four tiles."""
+MEDIA_BYTES_A_TOKEN: int
+"""Of what else stands in a part of a message: audio, a file."""
 MAX_CHOICES: int
 MOST_TOKENS: int
 
 def read_request(body: bytes, max_depth: int) -> Reading | None:
-    """What governs a request whose messages are text.
+    """What governs a request.
 
     Raises:
-        ScanError: as `_fastpath.jsonscan.scan` does.
+        ScanError: as `_fastpath.jsonscan.scan` does; "duplicate" also for a member that governs in a message or its parts.
+    """
+
+def read_part_of(reading: Reading, body: bytes, name: str, start: int, end: int) -> bool:
+    """Notes what the value of `messages` or `stream_options` governs; False where it cannot be read.
+
+    Args:
+        start, end: of the value, in a body that `_fastpath.jsonscan.scan` has accepted.
+
+    Raises:
+        ScanError: "duplicate".
+        ValueError: another name, or no span of the body.
+    """
+
+def read_prompt(reading: Reading, body: bytes, start: int, end: int, most: int) -> int:
+    """Notes what a prompt costs: a text, token ids, or a list of texts or of lists of ids; or null.
+
+    Returns how many prompts it is, at least 1; more than `most` as soon as there are more; -1 where it cannot be read. The span as above.
     """
 
 def read_answer(body: bytes) -> tuple[Usage | None, str] | None:

@@ -12,7 +12,7 @@ Rules.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, malloc
@@ -23,26 +23,53 @@ from _fastpath.jsonscan cimport (
 )
 from _fastpath.usage cimport Usage
 
+from _fastpath.jsonscan import ScanError
+
 cdef enum:
     UNSURE = -1
     QUOTE = 0x22
     BACKSLASH = 0x5C
     MAX_DIGITS = 10
+    ESCAPED_KEY_BYTES = 128     # longest key with escapes that is looked at: six bytes for each of the longest name that governs
 
 cdef enum:
     C_TOKENS_A_MESSAGE = 4      # three, and one of the role (OpenAI cookbook, "How to count tokens with tiktoken")
     C_TOKENS_OF_PRIMING = 3
+    C_TOKENS_A_NAME = 1
+    C_TOKENS_OF_LOW_IMAGE = 85
+    C_TOKENS_OF_IMAGE = 765     # of 1024 x 1024 in high detail: 85 and 170 for each of four tiles
+    C_MEDIA_BYTES_A_TOKEN = 512 # of audio and files in base64, to reserve for
     C_MAX_CHOICES = 128
     C_MOST_TOKENS = 100_000_000
 
 TOKENS_A_MESSAGE = C_TOKENS_A_MESSAGE
 TOKENS_OF_PRIMING = C_TOKENS_OF_PRIMING
+TOKENS_A_NAME = C_TOKENS_A_NAME
+TOKENS_OF_LOW_IMAGE = C_TOKENS_OF_LOW_IMAGE
+TOKENS_OF_IMAGE = C_TOKENS_OF_IMAGE
+MEDIA_BYTES_A_TOKEN = C_MEDIA_BYTES_A_TOKEN
 MAX_CHOICES = C_MAX_CHOICES
 MOST_TOKENS = C_MOST_TOKENS
 
 cdef struct Span:
     Py_ssize_t start
     Py_ssize_t end      # 0 where there is no such span
+
+cdef struct Key:
+    const uint8_t* text
+    Py_ssize_t size                         # -1 of one with escapes that is too long to matter
+    uint8_t resolved[ESCAPED_KEY_BYTES]
+
+# A member that governs and stands twice in its object: some readers take the first one, some the last.
+cdef struct Twice:
+    Py_ssize_t at                           # of the second key; 0 where there is none
+    const char* name
+
+cdef bytes ASK_IN_NOTHING = b',"stream_options":{"include_usage":true}'
+cdef bytes ASK_IN_NULL = b'{"include_usage":true}'
+cdef bytes ASK_IN_EMPTY = b'"include_usage":true'
+cdef bytes ASK_IN_OTHERS = b',"include_usage":true'
+cdef bytes ASK_FOR_IT = b"true"
 
 
 @cython.final
@@ -54,18 +81,14 @@ cdef class Reading:
         Py_ssize_t model_end,
         Py_ssize_t close,
         bint stream=False,
-        bint include_usage=False,
-        Py_ssize_t options_start=-1,
-        Py_ssize_t options_end=-1,
     ):
         self.model = model
         self.model_start = model_start
         self.model_end = model_end
         self.close = close
         self.stream = stream
-        self.include_usage = include_usage
-        self.options_start = options_start
-        self.options_end = options_end
+        self.usage_start = self.usage_end = close
+        self.usage_text = ASK_IN_NOTHING
         self.texts = []
         self.max_output_tokens = -1
         self.choices = 1
@@ -199,16 +222,19 @@ cdef Py_ssize_t skip_array(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, i
         at = skip_space(data, at + 1, end)
 
 
-cdef Py_ssize_t take_key(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, Span* key) noexcept nogil:
-    """A key without escapes and its colon; returns where the value begins."""
+cdef Py_ssize_t take_key(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, Key* key) noexcept nogil:
+    """A key and its colon; returns where the value begins."""
     cdef bint escaped
-    key.start = at + 1
+    key.text = data + at + 1
     if at >= end or data[at] != QUOTE:
         return UNSURE
     at = skip_string(data, at, end, &escaped)
-    if at < 0 or escaped:
+    if at < 0:
         return UNSURE
-    key.end = at - 1
+    key.size = data + at - 1 - key.text
+    if escaped:
+        key.size = unescape(key.text, key.size, key.resolved) if key.size <= ESCAPED_KEY_BYTES else -1
+        key.text = key.resolved
     at = skip_space(data, at, end)
     return skip_space(data, at + 1, end) if at < end and data[at] == c":" else UNSURE
 
@@ -225,10 +251,13 @@ cdef inline Py_ssize_t next_member(const uint8_t* data, Py_ssize_t at, Py_ssize_
 
 
 cdef Py_ssize_t skip_object(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, int room) noexcept nogil:
-    cdef Span key
+    cdef bint escaped
     at = skip_space(data, at + 1, end)
     while 0 <= at < end and data[at] != c"}":
-        at = take_key(data, at, end, &key)
+        at = skip_string(data, at, end, &escaped) if data[at] == QUOTE else UNSURE
+        if at >= 0:
+            at = skip_space(data, at, end)
+            at = skip_space(data, at + 1, end) if at < end and data[at] == c":" else UNSURE
         if at >= 0:
             at = skip_value(data, at, end, room)
         if at >= 0:
@@ -238,9 +267,19 @@ cdef Py_ssize_t skip_object(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, 
 
 # --- what governs -------------------------------------------------------------------------------------------------
 
-cdef inline bint is_key(const uint8_t* data, Span key, const char* name) noexcept nogil:
+cdef inline bint is_key(const Key* key, const char* name) noexcept nogil:
     cdef Py_ssize_t size = strlen(name)
-    return key.end - key.start == size and memcmp(data + key.start, name, size) == 0
+    return key.size == size and memcmp(key.text, name, size) == 0
+
+
+cdef inline bint is_first(int* seen, int bit, const char* name, Py_ssize_t at, Twice* twice) noexcept nogil:
+    """Whether the member of that name has not been seen in its object yet."""
+    if seen[0] & bit:
+        twice.at = at
+        twice.name = name
+        return False
+    seen[0] |= bit
+    return True
 
 
 cdef inline bint is_null(const uint8_t* data, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
@@ -260,91 +299,318 @@ cdef int64_t whole_number(const uint8_t* data, Py_ssize_t start, Py_ssize_t end)
     return value
 
 
-cdef str text_of(const uint8_t* data, Py_ssize_t start, Py_ssize_t end, bint escaped):
-    """What stands between a string's quotes; None where no UTF-8 says it (a lone surrogate)."""
-    cdef uint8_t* room
+cdef bytes text_of(const uint8_t* data, Py_ssize_t start, Py_ssize_t end, bint escaped):
+    """What stands between a string's quotes, as UTF-8: the walk lets no lone surrogate pass."""
+    cdef bytes resolved
     cdef Py_ssize_t size
     if not escaped:
-        return PyUnicode_DecodeUTF8(<const char*>data + start, end - start, NULL)
-    room = <uint8_t*>malloc(end - start)
-    if room == NULL:
-        raise MemoryError
-    try:
-        size = unescape(data + start, end - start, room)
-        return PyUnicode_DecodeUTF8(<const char*>room, size, NULL) if size >= 0 else None
-    except UnicodeDecodeError:
-        return None
-    finally:
-        free(room)
+        return PyBytes_FromStringAndSize(<const char*>data + start, end - start)
+    resolved = PyBytes_FromStringAndSize(NULL, end - start)
+    size = unescape(data + start, end - start, <uint8_t*>PyBytes_AS_STRING(resolved))
+    return resolved[:size]
 
 
-cdef Py_ssize_t read_message(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, list texts) except -2:
-    """One message whose content is text. `at` is its brace."""
-    cdef Span key, content, tool_calls
+cdef Py_ssize_t take_text(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, list texts) except -2:
+    """A string, which is kept where it is not empty, or null."""
+    cdef Py_ssize_t start = at + 1
+    cdef bint escaped
+    if at >= end or data[at] != QUOTE:
+        return skip_word(data, at, end, b"null")
+    at = skip_string(data, at, end, &escaped)
+    if at > start + 1:
+        texts.append(text_of(data, start, at - 1, escaped))
+    return at
+
+
+cdef enum:      # members of a message or a part that were seen
+    ROLE = 1
+    CONTENT = 2
+    NAME = 4
+    TOOL_CALLS = 8
+    FUNCTION_CALL = 16
+    TYPE = 32
+    TEXT = 64
+    IMAGE = 128
+    DETAIL = 256
+    URL = 512
+    USAGE = 1024
+
+
+cdef Py_ssize_t read_image(
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, int64_t* tokens, Twice* twice
+) noexcept nogil:
+    """The value of `image_url`: an address, or an object of it and how closely to look; or null."""
+    cdef Key key
     cdef Py_ssize_t start
-    cdef bint has_role = False, escaped = False, unused
-    cdef str text
-    content = tool_calls = Span(0, 0)
+    cdef int seen = 0
+    cdef bint escaped
+    if at < end and data[at] == c"n":
+        return skip_word(data, at, end, b"null")
+    tokens[0] += C_TOKENS_OF_IMAGE
+    if at < end and data[at] == QUOTE:
+        return skip_string(data, at, end, &escaped)
     if at >= end or data[at] != c"{":
         return UNSURE
     at = skip_space(data, at + 1, end)
     while 0 <= at < end and data[at] != c"}":
+        start = at
+        at = take_key(data, at, end, &key)
+        if at < 0:
+            return UNSURE
+        if is_key(&key, b"detail"):
+            if not is_first(&seen, DETAIL, b"detail", start, twice) or at >= end or data[at] != QUOTE:
+                return UNSURE
+            start = at
+            at = skip_string(data, at, end, &escaped)
+            if at - start == 5 and memcmp(data + start, b'"low"', 5) == 0:
+                tokens[0] += C_TOKENS_OF_LOW_IMAGE - C_TOKENS_OF_IMAGE
+        else:
+            if is_key(&key, b"url") and not is_first(&seen, URL, b"url", start, twice):
+                return UNSURE
+            at = skip_value(data, at, end)
+        if at >= 0:
+            at = next_member(data, at, end)
+    return at + 1 if 0 <= at < end else UNSURE
+
+
+cdef Py_ssize_t read_part(
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, list texts, int64_t* tokens, Twice* twice
+) except -2:
+    """A part of a message's content. All that it holds is reserved for: nobody knows which of several a provider takes."""
+    cdef Key key
+    cdef Py_ssize_t start, key_at
+    cdef int seen = 0
+    cdef int64_t media = 0
+    cdef bint escaped
+    if at >= end or data[at] != c"{":
+        return UNSURE
+    at = skip_space(data, at + 1, end)
+    while 0 <= at < end and data[at] != c"}":
+        key_at = at
         at = start = take_key(data, at, end, &key)
         if at < 0:
             return UNSURE
-        if is_key(data, key, b"content"):
-            if content.end or at >= end:
+        if is_key(&key, b"text"):
+            if not is_first(&seen, TEXT, b"text", key_at, twice):
                 return UNSURE
-            if data[at] == QUOTE:
-                at = skip_string(data, at, end, &escaped)
-            else:
-                at = skip_word(data, at, end, b"null")
-            content = Span(start, at)
-        elif is_key(data, key, b"role"):
-            if has_role or at >= end or data[at] != QUOTE:
+            at = take_text(data, at, end, texts)
+        elif is_key(&key, b"type"):
+            if not is_first(&seen, TYPE, b"type", key_at, twice) or at >= end or data[at] != QUOTE:
                 return UNSURE
-            has_role = True
-            at = skip_string(data, at, end, &unused)
-        elif is_key(data, key, b"tool_calls"):
-            if tool_calls.end:
+            at = skip_string(data, at, end, &escaped)
+        elif is_key(&key, b"image_url"):
+            if not is_first(&seen, IMAGE, b"image_url", key_at, twice):
+                return UNSURE
+            at = read_image(data, at, end, tokens, twice)
+        else:
+            at = skip_value(data, at, end)
+            media += (at - start) // C_MEDIA_BYTES_A_TOKEN
+        if at >= 0:
+            at = next_member(data, at, end)
+    if not seen & (TEXT | IMAGE):       # audio, a file, or whatever else there will be
+        media = max(media, C_TOKENS_OF_IMAGE)
+    tokens[0] += media
+    return at + 1 if 0 <= at < end else UNSURE
+
+
+cdef Py_ssize_t read_content(
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, list texts, int64_t* tokens, Twice* twice
+) except -2:
+    """A text, parts, or null."""
+    if at >= end or data[at] != c"[":
+        return take_text(data, at, end, texts)
+    at = skip_space(data, at + 1, end)
+    if at < end and data[at] == c"]":
+        return at + 1
+    while True:
+        at = read_part(data, at, end, texts, tokens, twice)
+        if at < 0:
+            return UNSURE
+        at = skip_space(data, at, end)
+        if at >= end or data[at] != c",":
+            return at + 1 if at < end and data[at] == c"]" else UNSURE
+        at = skip_space(data, at + 1, end)
+
+
+cdef Py_ssize_t read_message(
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, list texts, int64_t* tokens, Twice* twice
+) except -2:
+    """One message. `at` is its brace."""
+    cdef Key key
+    cdef Py_ssize_t start, key_at
+    cdef int seen = 0
+    cdef bint escaped
+    if at >= end or data[at] != c"{":
+        return UNSURE
+    tokens[0] += C_TOKENS_A_MESSAGE
+    at = skip_space(data, at + 1, end)
+    while 0 <= at < end and data[at] != c"}":
+        key_at = at
+        at = start = take_key(data, at, end, &key)
+        if at < 0:
+            return UNSURE
+        if is_key(&key, b"content"):
+            if not is_first(&seen, CONTENT, b"content", key_at, twice):
+                return UNSURE
+            at = read_content(data, at, end, texts, tokens, twice)
+        elif is_key(&key, b"role"):
+            if not is_first(&seen, ROLE, b"role", key_at, twice) or at >= end or data[at] != QUOTE:
+                return UNSURE
+            at = skip_string(data, at, end, &escaped)
+        elif is_key(&key, b"name"):
+            if not is_first(&seen, NAME, b"name", key_at, twice):
+                return UNSURE
+            tokens[0] += C_TOKENS_A_NAME if at < end and data[at] == QUOTE else 0
+            at = take_text(data, at, end, texts)
+        elif is_key(&key, b"tool_calls") or is_key(&key, b"function_call"):
+            if key.size == 10 and not is_first(&seen, TOOL_CALLS, b"tool_calls", key_at, twice):
+                return UNSURE
+            if key.size != 10 and not is_first(&seen, FUNCTION_CALL, b"function_call", key_at, twice):
                 return UNSURE
             at = skip_value(data, at, end)
-            tool_calls = Span(start, at)
-        elif is_key(data, key, b"name"):
-            return UNSURE
+            if at >= 0 and not is_null(data, start, at):
+                texts.append(text_of(data, start, at, False))
         else:
             at = skip_value(data, at, end)
         if at >= 0:
             at = next_member(data, at, end)
-    if not 0 <= at < end or not has_role:
-        return UNSURE
-    if content.end and data[content.start] == QUOTE:
-        text = text_of(data, content.start + 1, content.end - 1, escaped)
-        if text is None:
-            return UNSURE
-        texts.append(text)
-    if tool_calls.end and not is_null(data, tool_calls.start, tool_calls.end):
-        texts.append(text_of(data, tool_calls.start, tool_calls.end, False))
-    return at + 1
+    return at + 1 if 0 <= at < end and seen & ROLE else UNSURE
 
 
-cdef Py_ssize_t read_messages(const uint8_t* data, Member* messages, list texts) except -2:
-    """How many there are."""
-    cdef Py_ssize_t at, end = messages.end, count = 0
-    if data[messages.start] != c"[":
-        return UNSURE
-    at = skip_space(data, messages.start + 1, end)
+cdef bint read_messages(
+    const uint8_t* data, Py_ssize_t start, Py_ssize_t end, Reading reading, Twice* twice
+) except -1:
+    """Notes what a list of messages costs; False where it is none, or a member that governs stands twice in it."""
+    cdef Py_ssize_t at = start
+    cdef int64_t tokens = 0
+    if data[at] != c"[":
+        return False
+    at = skip_space(data, at + 1, end)
     if at < end and data[at] == c"]":
-        return 0
+        return at == end - 1
     while True:
-        at = read_message(data, at, end, texts)
+        at = read_message(data, at, end, reading.texts, &tokens, twice)
         if at < 0:
-            return UNSURE
-        count += 1
+            return False
         at = skip_space(data, at, end)
         if at >= end or data[at] != c",":
-            return count if at == end - 1 else UNSURE
+            reading.fixed_tokens += tokens
+            return at == end - 1
         at = skip_space(data, at + 1, end)
+
+
+cdef bint read_options(
+    const uint8_t* data, Py_ssize_t start, Py_ssize_t end, Reading reading, Twice* twice
+) except -1:
+    """The value of `stream_options`: whether it asks for usage, and what to write where in order that it does."""
+    cdef Key key
+    cdef Py_ssize_t at, key_at
+    cdef int seen = 0
+    reading.usage_start = start
+    reading.usage_end = end
+    reading.usage_text = ASK_IN_NULL
+    if is_null(data, start, end):
+        return True
+    if data[start] != c"{":
+        return False
+    at = skip_space(data, start + 1, end)
+    reading.usage_start = reading.usage_end = end - 1
+    reading.usage_text = ASK_IN_EMPTY if at == end - 1 else ASK_IN_OTHERS
+    while 0 <= at < end and data[at] != c"}":
+        key_at = at
+        at = take_key(data, at, end, &key)
+        if at < 0:
+            return False
+        if is_key(&key, b"include_usage"):
+            if not is_first(&seen, USAGE, b"include_usage", key_at, twice):
+                return False
+            reading.usage_start = at
+            reading.usage_text = ASK_FOR_IT
+            if at < end and data[at] != c"t" and data[at] != c"f" and data[at] != c"n":
+                return False
+            reading.include_usage = at < end and data[at] == c"t"
+            at = skip_value(data, at, end)
+            reading.usage_end = at
+        else:
+            at = skip_value(data, at, end)
+        if at >= 0:
+            at = next_member(data, at, end)
+    return at == end - 1
+
+
+cdef Py_ssize_t read_ids(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, int64_t* tokens) noexcept nogil:
+    """A token id, or a list of them."""
+    cdef Py_ssize_t start = at
+    if at < end and data[at] != c"[":
+        tokens[0] += 1
+        at = skip_digits(data, at, end)
+        return at if at == start + 1 or data[start] != c"0" else UNSURE
+    at = skip_space(data, at + 1, end)
+    if at < end and data[at] == c"]":
+        return at + 1
+    while True:
+        if at >= end or data[at] == c"[":
+            return UNSURE
+        at = read_ids(data, at, end, tokens)
+        if at < 0:
+            return UNSURE
+        at = skip_space(data, at, end)
+        if at >= end or data[at] != c",":
+            return at + 1 if at < end and data[at] == c"]" else UNSURE
+        at = skip_space(data, at + 1, end)
+
+
+cpdef int64_t read_prompt(Reading reading, bytes body, Py_ssize_t start, Py_ssize_t end, int64_t most) except -2:
+    cdef const uint8_t* data
+    cdef Py_ssize_t at = start
+    cdef int64_t tokens = 0, prompts = 0
+    if reading is None or body is None or not 0 <= start < end <= PyBytes_GET_SIZE(body):
+        raise ValueError("a reading, and a span of a body")
+    data = <const uint8_t*>PyBytes_AS_STRING(body)
+    if data[at] != c"[":
+        return 1 if take_text(data, at, end, reading.texts) == end else UNSURE
+    at = skip_space(data, at + 1, end)
+    if at < end and data[at] == c"]":
+        return 1 if at == end - 1 else UNSURE
+    while True:
+        if at >= end:
+            return UNSURE
+        prompts += data[at] == QUOTE or data[at] == c"["
+        if prompts > most:
+            return prompts
+        if data[at] == QUOTE:
+            at = take_text(data, at, end, reading.texts)
+        else:
+            at = read_ids(data, at, end, &tokens)
+        if at < 0:
+            return UNSURE
+        at = skip_space(data, at, end)
+        if at >= end or data[at] != c",":
+            reading.fixed_tokens += tokens
+            return max(prompts, 1) if at == end - 1 else UNSURE
+        at = skip_space(data, at + 1, end)
+
+
+cdef refuse_twice(Twice* twice):
+    if twice.at:
+        raise ScanError("duplicate", twice.at, twice.name.decode())
+
+
+cpdef bint read_part_of(Reading reading, bytes body, str name, Py_ssize_t start, Py_ssize_t end) except -1:
+    cdef Twice twice = Twice(0, NULL)
+    cdef const uint8_t* data
+    cdef bint well
+    if reading is None or body is None or not 0 <= start < end <= PyBytes_GET_SIZE(body):
+        raise ValueError("a reading, and a span of a body")
+    data = <const uint8_t*>PyBytes_AS_STRING(body)
+    if name == "messages":
+        well = read_messages(data, start, end, reading, &twice)
+    elif name == "stream_options":
+        well = read_options(data, start, end, reading, &twice)
+    else:
+        raise ValueError(f"{name} is read otherwise")
+    refuse_twice(&twice)
+    return well
 
 
 cdef inline bint take_number(Scan* state, const char* name, int64_t* value) noexcept nogil:
@@ -356,56 +622,73 @@ cdef inline bint take_number(Scan* state, const char* name, int64_t* value) noex
     return value[0] >= 0
 
 
+cdef inline bint take_most(Scan* state, const char* name, int64_t* most) noexcept nogil:
+    """The larger of `most` and a bound of the answer: some providers honour the one, some the other."""
+    cdef int64_t bound = -1
+    if not take_number(state, name, &bound) or bound == 0 or bound > C_MOST_TOKENS:
+        return False
+    most[0] = max(most[0], bound)
+    return True
+
+
+cdef inline bint take_choices_asked(Scan* state, const char* name, int64_t* choices) noexcept nogil:
+    cdef int64_t asked = 1
+    if not take_number(state, name, &asked) or not 1 <= asked <= C_MAX_CHOICES:
+        return False
+    choices[0] = max(choices[0], asked)
+    return True
+
+
 cdef Reading read_scanned(Scan* state):
     cdef const uint8_t* data = state.data
     cdef Member* model = member_named(state, b"model")
+    cdef Member* messages = member_named(state, b"messages")
+    cdef Member* options = member_named(state, b"stream_options")
     cdef Member* member
+    cdef Twice twice = Twice(0, NULL)
     cdef Reading reading
-    cdef int64_t choices = 1, most = -1, completion = -1
-    cdef Py_ssize_t count = 0
     cdef bint escaped
     cdef int i
     if state.resolved_base != NULL:     # a key with escapes
         return None
     for i in range(state.count):
-        if skip_value(data, state.members[i].start, state.members[i].end) != state.members[i].end:
+        member = &state.members[i]
+        if member != messages and member != options and skip_value(data, member.start, member.end) != member.end:
             return None
     if model == NULL or model.end - model.start < 3 or data[model.start] != QUOTE:
         return None
     skip_string(data, model.start, model.end, &escaped)
-    member = member_named(state, b"stream_options")
-    if escaped or (member != NULL and not is_null(data, member.start, member.end)):
-        return None
     reading = Reading.__new__(Reading)
-    reading.model = PyUnicode_DecodeUTF8(<const char*>data + model.start + 1, model.end - model.start - 2, NULL)
+    if escaped:
+        reading.model = text_of(data, model.start + 1, model.end - 1, True).decode()
+    else:
+        reading.model = PyUnicode_DecodeUTF8(<const char*>data + model.start + 1, model.end - model.start - 2, NULL)
     reading.model_start = model.start
     reading.model_end = model.end
-    reading.close = state.closing
-    reading.options_start = member.start if member != NULL else -1
-    reading.options_end = member.end if member != NULL else -1
+    reading.close = reading.usage_start = reading.usage_end = state.closing
+    reading.usage_text = ASK_IN_NOTHING
     reading.texts = []
+    reading.choices = 1
+    reading.max_output_tokens = -1
+    reading.fixed_tokens = C_TOKENS_OF_PRIMING
     member = member_named(state, b"stream")
     if member != NULL and not is_null(data, member.start, member.end):
         if data[member.start] != c"t" and data[member.start] != c"f":
             return None
         reading.stream = data[member.start] == c"t"
-    member = member_named(state, b"messages")
-    if member != NULL:
-        count = read_messages(data, member, reading.texts)
+    if (options != NULL and not read_options(data, options.start, options.end, reading, &twice)) or (
+        messages != NULL and not read_messages(data, messages.start, messages.end, reading, &twice)
+    ):
+        refuse_twice(&twice)
+        return None
     if not (
-        count >= 0
-        and take_number(state, b"n", &choices)
-        and take_number(state, b"max_tokens", &most)
-        and take_number(state, b"max_completion_tokens", &completion)
+        take_choices_asked(state, b"n", &reading.choices)
+        and take_choices_asked(state, b"best_of", &reading.choices)
+        and take_most(state, b"max_tokens", &reading.max_output_tokens)
+        and take_most(state, b"max_completion_tokens", &reading.max_output_tokens)
+        and take_most(state, b"n_predict", &reading.max_output_tokens)
     ):
         return None
-    if completion >= 0:
-        most = completion
-    if not 1 <= choices <= C_MAX_CHOICES or most == 0 or most > C_MOST_TOKENS:
-        return None
-    reading.choices = choices
-    reading.max_output_tokens = most
-    reading.fixed_tokens = C_TOKENS_OF_PRIMING + C_TOKENS_A_MESSAGE * count
     take_declared(state, b"tools", reading.texts)
     take_declared(state, b"functions", reading.texts)
     take_declared(state, b"response_format", reading.texts)
@@ -454,7 +737,7 @@ cdef Py_ssize_t take_details(
     const uint8_t* data, Py_ssize_t at, Py_ssize_t end, const char** names, int64_t** values, int count
 ) noexcept nogil:
     """An object of counts, of which those in `names` are wanted; or null."""
-    cdef Span key
+    cdef Key key
     cdef int i
     for i in range(count):
         values[i][0] = 0
@@ -468,7 +751,7 @@ cdef Py_ssize_t take_details(
         if at < 0:
             return UNSURE
         for i in range(count):
-            if is_key(data, key, names[i]):
+            if is_key(&key, names[i]):
                 at = take_count(data, at, end, values[i])
                 break
         else:
@@ -480,7 +763,7 @@ cdef Py_ssize_t take_details(
 
 cdef Py_ssize_t take_usage(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, Usage usage) noexcept nogil:
     """The object of usage. `at` is its brace."""
-    cdef Span key
+    cdef Key key
     cdef const char* prompt_names[3]
     cdef int64_t* prompt_values[3]
     cdef const char* completion_names[2]
@@ -494,13 +777,13 @@ cdef Py_ssize_t take_usage(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, U
         at = take_key(data, at, end, &key)
         if at < 0:
             return UNSURE
-        if is_key(data, key, b"prompt_tokens"):
+        if is_key(&key, b"prompt_tokens"):
             at = take_count(data, at, end, &usage.input)
-        elif is_key(data, key, b"completion_tokens"):
+        elif is_key(&key, b"completion_tokens"):
             at = take_count(data, at, end, &usage.output)
-        elif is_key(data, key, b"prompt_tokens_details"):
+        elif is_key(&key, b"prompt_tokens_details"):
             at = take_details(data, at, end, prompt_names, prompt_values, 3)
-        elif is_key(data, key, b"completion_tokens_details"):
+        elif is_key(&key, b"completion_tokens_details"):
             at = take_details(data, at, end, completion_names, completion_values, 2)
         else:
             at = skip_value(data, at, end)
@@ -517,7 +800,7 @@ cdef Py_ssize_t take_usage(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, U
 
 cdef Py_ssize_t take_choice(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, Span* reason) noexcept nogil:
     """A choice; `reason` becomes the text of its finish reason."""
-    cdef Span key
+    cdef Key key
     cdef Py_ssize_t start
     cdef bint escaped = False
     reason.start = reason.end = 0
@@ -528,7 +811,7 @@ cdef Py_ssize_t take_choice(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, 
         at = start = take_key(data, at, end, &key)
         if at < 0:
             return UNSURE
-        if not is_key(data, key, b"finish_reason"):
+        if not is_key(&key, b"finish_reason"):
             at = skip_value(data, at, end)
         elif at < end and data[at] == c"n":
             reason.start = reason.end = 0
@@ -570,7 +853,7 @@ cdef Py_ssize_t take_answer(
     const uint8_t* data, Py_ssize_t end, Usage usage, bint* has_usage, Span* reason
 ) noexcept nogil:
     """The whole body; returns its end."""
-    cdef Span key
+    cdef Key key
     cdef Py_ssize_t at = skip_space(data, 0, end)
     if at == end or data[at] != c"{":
         return UNSURE
@@ -579,9 +862,9 @@ cdef Py_ssize_t take_answer(
         at = take_key(data, at, end, &key)
         if at < 0 or at >= end:
             return UNSURE
-        if is_key(data, key, b"choices"):
+        if is_key(&key, b"choices"):
             at = take_choices(data, at, end, reason)
-        elif not is_key(data, key, b"usage"):
+        elif not is_key(&key, b"usage"):
             at = skip_value(data, at, end)
         elif has_usage[0] or (data[at] != c"{" and data[at] != c"n"):
             return UNSURE

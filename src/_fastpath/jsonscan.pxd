@@ -83,6 +83,8 @@ cdef enum:
     MAX_MEMBERS = 1000      # of the top-level object
     MAX_DEPTH = 1024        # the largest `max_depth`
     SLOTS = 2048            # a power of two, more than twice MAX_MEMBERS
+    MAX_STRUCTURE = 4_194_304   # bytes below the top level that stand in no string, and A_STRING for each string or bracket
+    A_STRING = 8
     MAX_CONTAINERS = 100_000    # below the top level: each becomes an object where the body is decoded
 
 cdef enum Fault:
@@ -107,6 +109,7 @@ cdef struct Scan:
     Py_ssize_t closing                  # the offset of the object's brace
     int count
     int containers                      # opened so far, below the top level
+    Py_ssize_t structure                # seen so far, below the top level
     int slots_in_use                    # of `slots`: a power of two
     uint8_t closers[MAX_DEPTH]          # the bracket that each open container waits for
     uint16_t slots[SLOTS]               # 1 + index of a member, 0 where free

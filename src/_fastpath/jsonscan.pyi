@@ -4,9 +4,9 @@ class ScanError(ValueError):
     """The body is not one acceptable JSON object.
 
     `kind` is one of "syntax", "utf8", "depth", "duplicate", "not_object", "too_many" (more than 1,000 top-level keys, or
-    100,000 containers), "disguised" (a top-level key that governs a request, but for the case of its letters);
-    `offset` the byte at which it was seen; `key` the duplicate or disguised key (decoded; lone surrogates become U+FFFD),
-    else None.
+    100,000 containers, or 4 MiB of what is no string), "disguised" (a top-level key that governs a
+    request, but for the case of its letters); `offset` the byte at which it was seen; `key` the duplicate or disguised
+    key (decoded; lone surrogates become U+FFFD), else None.
     """
 
     kind: str

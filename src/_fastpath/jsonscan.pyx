@@ -261,13 +261,17 @@ cdef inline Py_ssize_t skip_between(const uint8_t* data, Py_ssize_t at, Py_ssize
 cdef Py_ssize_t skip_container(Scan* state, Py_ssize_t at, int depth) noexcept nogil:
     """`at` is the opening bracket, `depth` the number of containers around it."""
     cdef const uint8_t* data = state.data
-    cdef Py_ssize_t end = state.end
+    cdef Py_ssize_t end = state.end, start
     cdef int base = depth
     cdef uint8_t byte_class
     while True:
+        start = at
         at = skip_between(data, at, end)
         if at == end:
             return note(state, SYNTAX, end)
+        state.structure += at - start + A_STRING
+        if state.structure > MAX_STRUCTURE:
+            return note(state, TOO_MANY, at)
         byte_class = CLASS[data[at]]
         if byte_class & STRING:
             at = skip_string(state, at)
@@ -455,12 +459,13 @@ cdef Py_ssize_t resolve_key(Scan* state, Member* member) noexcept nogil:
 # What governs a request. Readers that compare names without regard to case (Go's `encoding/json` does, and so do programs
 # that are written in it) would take `Model` for it, and the last of two.
 cdef enum:
-    GOVERNED_COUNT = 16
+    GOVERNED_COUNT = 17
     MAX_GOVERNED_BYTES = 21
 cdef const char* GOVERNED[GOVERNED_COUNT]
 GOVERNED[:] = [
     b"model", b"stream", b"stream_options", b"n", b"best_of", b"max_tokens", b"max_completion_tokens", b"messages",
     b"prompt", b"input", b"suffix", b"tools", b"functions", b"response_format", b"service_tier", b"dimensions",
+    b"n_predict",
 ]
 
 
@@ -599,6 +604,7 @@ cdef void begin_scan(Scan* state, bytes body, int max_depth) noexcept:
     state.resolved = state.resolved_base = NULL
     state.count = 0
     state.containers = 0
+    state.structure = 0
     set_slots(state, 32)
 
 

@@ -27,7 +27,7 @@ class Encoding:
             TypeError: neither str nor bytes.
             MemoryError
         """
-    def count_all(self, texts: list[str], steps: int) -> int | None:
+    def count_all(self, texts: list[str] | list[bytes], steps: int) -> int | None:
         """Tokens of several texts together, or None where that would take more than so many steps of about 15 ns.
 
         A token takes one step, what merging has to find out eight more, and each 16 bytes one: 65,536 steps are enough for some

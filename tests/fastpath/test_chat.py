@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _fastpath.chat import Reading, read_answer, read_request
+from _fastpath.chat import Reading, read_answer, read_part_of, read_prompt, read_request
 from _fastpath.jsonscan import ScanError
 from gateway.base.errors import GatewayError
 from gateway.codec.dialects import openai
@@ -21,8 +21,9 @@ FIELDS = (
     "close",
     "stream",
     "include_usage",
-    "options_start",
-    "options_end",
+    "usage_start",
+    "usage_end",
+    "usage_text",
     "texts",
     "fixed_tokens",
     "max_output_tokens",
@@ -68,19 +69,32 @@ READ = {
     "null content": chat(messages=[{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]),
     "tools": chat(tools=[{"type": "function"}], response_format={"type": "json_object"}, functions=[]),
     "unknown fields": chat(temperature=-1.5e-3, logit_bias={"1": [None, True]}, messages=[{"role": "u", "x": {}}]),
+    "parts": chat(messages=[{"role": "user", "content": [{"type": "text", "text": "x"}, {"image_url": {"url": "u"}}]}]),
+    "no parts": chat(messages=[{"role": "user", "content": []}, {"role": "user", "content": [{}]}]),
+    "a name": chat(messages=[{"role": "user", "content": "x", "name": "n"}]),
+    "no name": chat(messages=[{"role": "user", "content": "x", "name": None}]),
+    "a call": chat(messages=[{"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}]),
+    "options": chat(stream_options={"include_usage": True}),
+    "other options": chat(stream_options={"x": [1, {"include_usage": 1}], "include_usage": False, "y": None}),
+    "no options": chat(stream_options={}),
+    "several bounds": chat(max_tokens=9, max_completion_tokens=1, n_predict=5, n=2, best_of=4),
+    "an escaped model": b'{"model":"\\u006d\\ud83d\\ude00"}',
+    "an escaped key": b'{"model":"m","messages":[{"r\\u006fle":"user","c\\u006fntent":[{"t\\u0065xt":"a","image\\u005furl":"u"}]}]}',
+    "a long key with escapes": b'{"model":"m","messages":[{"role":"user","\\u0078%b":"c"}]}' % (b"x" * 200),
     "white space": b' {\r\n\t"model" : "m" , "messages" : [ { "role" : "user" , "content" : "x" } , {"role":"a"} ] } \n',
 }
 NOT_READ = {
-    "parts": chat(messages=[{"role": "user", "content": [{"type": "text", "text": "x"}]}]),
-    "a name": chat(messages=[{"role": "user", "content": "x", "name": "n"}]),
-    "options": chat(stream_options={"include_usage": True}),
-    "an escaped model": b'{"model":"\\u006d"}',
-    "an escaped key": b'{"model":"m","messages":[{"r\\u006fle":"user"}]}',
     "no model": b'{"messages":[]}',
     "an empty model": b'{"model":""}',
+    "parts that are none": chat(messages=[{"role": "user", "content": ["x"]}]),
+    "a part's text that is none": chat(messages=[{"role": "user", "content": [{"text": 1}]}]),
+    "a part's type that is none": chat(messages=[{"role": "user", "content": [{"type": 1}]}]),
+    "an image that is none": chat(messages=[{"role": "user", "content": [{"image_url": 1}]}]),
+    "a detail that is none": chat(messages=[{"role": "user", "content": [{"image_url": {"detail": None}}]}]),
+    "a name that is none": chat(messages=[{"role": "user", "name": 1}]),
+    "options that are none": chat(stream_options=[]),
+    "an option that is none": chat(stream_options={"include_usage": 1}),
     "no role": chat(messages=[{"content": "x"}]),
-    "a role twice": b'{"model":"m","messages":[{"role":"a","role":"b"}]}',
-    "a content twice": b'{"model":"m","messages":[{"role":"a","content":"x","content":"y"}]}',
     "a lone surrogate": b'{"model":"m","messages":[{"role":"a","content":"\\ud800"}]}',
     "a number as text": chat(max_tokens="5"),
     "a fraction": chat(max_tokens=5.5),
@@ -101,12 +115,126 @@ NOT_READ = {
     "half a pair and a letter": b'{"model":"m","messages":[{"role":"\\ud83d\\u0041"}]}',
     "half a pair and nothing": b'{"model":"m","x":"\\ud83d\\u"}',
     "half a pair in a key": b'{"model":"m","m\\ud800s":{}}',
-    "a key with escapes": b'{"model":"m","\\u0078":1}',
+    "a key with escapes": b'{"model":"m","\\u0078":1,"n\\u005fpredict":7}',
+    "no bound": chat(n_predict=-1),
     "no colon": b'{"model":"m","x":{"a" 1}}',
     "no exponent": b'{"model":"m","x":1e}',
     "no fraction": b'{"model":"m","x":1.}',
     "a lone minus": b'{"model":"m","x":-}',
 }
+
+
+TWICE = {
+    # where the second member of that name stands, in which some readers take the first one and some the last
+    "role": b'{"model":"m","messages":[{"role":"a","role":"b"}]}',
+    "content": b'{"model":"m","messages":[{"role":"a","content":"long","content":"x"}]}',
+    "name": b'{"model":"m","messages":[{"role":"a","name":null,"name":"x"}]}',
+    "tool_calls": b'{"model":"m","messages":[{"role":"a","tool_calls":[],"x":1,"tool_calls":null}]}',
+    "function_call": b'{"model":"m","messages":[{"role":"a","function_call":{},"function_call":{}}]}',
+    "text": b'{"model":"m","messages":[{"role":"a","content":[{"text":"long","type":"text","text":""}]}]}',
+    "type": b'{"model":"m","messages":[{"role":"a","content":[{"type":"text"},{"type":"text","type":"image_url"}]}]}',
+    "image_url": b'{"model":"m","messages":[{"role":"a","content":[{"image_url":"u","image_url":null}]}]}',
+    "detail": b'{"model":"m","messages":[{"role":"a","content":[{"image_url":{"detail":"high","detail":"low"}}]}]}',
+    "url": b'{"model":"m","messages":[{"role":"a","content":[{"image_url":{"url":"u","url":"v"}}]}]}',
+    "include_usage": b'{"model":"m","stream_options":{"include_usage":false,"include_usage":true}}',
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_a_member_that_governs_stands_once_however_it_is_spelt(name: str) -> None:
+    for body in (
+        TWICE[name],
+        TWICE[name].replace(b'"%b":' % name.encode(), b'"\\u%04x%b":' % (ord(name[0]), name[1:].encode())),
+    ):
+        with pytest.raises(ScanError) as caught:
+            read_request(body, openai.MAX_DEPTH)
+        assert (caught.value.kind, caught.value.key) == ("duplicate", name)
+        key = body.index(b'"', caught.value.offset) + 1
+        assert key == caught.value.offset + 1
+        with pytest.raises(GatewayError, match="stands twice") as refused:
+            openai._read_any_chat(body)
+        assert refused.value.param == name
+
+
+def test_members_that_do_not_govern_may_stand_twice() -> None:
+    assert agrees(
+        b'{"model":"m","messages":[{"role":"a","x":1,"x":2,"content":[{"cache_control":1,"cache_control":2}]}]}'
+    )
+    assert agrees(b'{"model":"m","messages":[{"role":"a"},{"role":"b"}],"tools":[{"a":1,"a":2}]}')
+
+
+@pytest.mark.parametrize("span", [(-1, 3), (0, 0), (3, 2), (0, 99)])
+def test_a_span_that_is_none_is_a_mistake_of_the_program(span: tuple[int, int]) -> None:
+    reading = Reading("m", 0, 1, 2)
+    with pytest.raises(ValueError):
+        read_part_of(reading, b"[]", "messages", *span)
+    with pytest.raises(ValueError):
+        read_prompt(reading, b"[]", *span, 9)
+    with pytest.raises(ValueError):
+        read_part_of(reading, b"[]", "prompt", 0, 2)
+
+
+PROMPTS: list[tuple[Any, int, list[bytes], int]] = [
+    # a prompt, how many it is, its texts, its tokens
+    ("a", 1, [b"a"], 0),
+    ("", 1, [], 0),
+    (None, 1, [], 0),
+    ([], 1, [], 0),
+    (["a", "", "b\n\u00e9"], 3, [b"a", "b\n\u00e9".encode()], 0),
+    ([1, 20, 300], 1, [], 3),
+    ([0], 1, [], 1),
+    ([[1, 2], [3], []], 3, [], 3),
+    (["a", [1, 2], 3], 2, [b"a"], 3),
+]
+
+
+@pytest.mark.parametrize(("prompt", "count", "texts", "tokens"), PROMPTS)
+def test_a_prompt_is_counted_without_an_object_for_each_of_its_tokens(
+    prompt: Any, count: int, texts: list[bytes], tokens: int
+) -> None:
+    for text in (json.dumps(prompt), json.dumps(prompt, indent=1), json.dumps(prompt, ensure_ascii=False)):
+        body = text.encode()
+        reading = Reading("m", 0, 1, 2)
+        assert read_prompt(reading, body, 0, len(body), 9) == count
+        assert (reading.texts, reading.fixed_tokens) == (texts, tokens)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        b"1",
+        b"{}",
+        b"true",
+        b"[1.5]",
+        b"[-1]",
+        b"[1e3]",
+        b"[01]",
+        b"[null]",
+        b"[[[1]]]",
+        b'[["a"]]',
+        b"[1,]",
+        b"[,1]",
+        b"[1",
+        b'"a',
+        b'["a"',
+        b"[[1,]]",
+        b'"\\ud800"',
+        b"[1]x",
+        b'["a"]x',
+        b"[]x",
+        b"nul",
+        b"[[1}]",
+    ],
+)
+def test_what_is_no_prompt_is_not_read(prompt: bytes) -> None:
+    assert read_prompt(Reading("m", 0, 1, 2), prompt, 0, len(prompt), 9) == -1
+
+
+def test_of_too_many_prompts_no_more_are_read() -> None:
+    body = b"[" + b'"a",' * 1_000 + b"!]"
+    reading = Reading("m", 0, 1, 2)
+    assert read_prompt(reading, body, 0, len(body), 9) == 10
+    assert len(reading.texts) == 9
 
 
 @pytest.mark.parametrize("name", READ)

@@ -375,7 +375,7 @@ def test_what_is_no_text_is_refused() -> None:
         with pytest.raises(TypeError, match=f"text is of type {type(thing).__name__}; it must be str or bytes"):
             encoding.count(thing)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="it must be str or bytes"):
-            encoding.count_all(["a", thing], 10)  # type: ignore[list-item]
+            encoding.count_all(["a", thing], 10)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         encoding.count_all(("a",), 10)  # type: ignore[arg-type]
     for name in (None, b"o200k_base"):

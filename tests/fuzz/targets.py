@@ -146,9 +146,9 @@ def cachekey(data: bytes, cut: int) -> bool:
 
 
 def _facts(reading: Reading) -> tuple[object, ...]:
-    spans = reading.model_start, reading.model_end, reading.close, reading.options_start, reading.options_end
+    spans = reading.model_start, reading.model_end, reading.close, reading.usage_start, reading.usage_end
     asked = reading.stream, reading.include_usage, reading.max_output_tokens, reading.choices, reading.fixed_tokens
-    return reading.model, spans, asked, reading.texts
+    return reading.model, spans, asked, reading.texts, reading.usage_text
 
 
 def chat(data: bytes, _: int) -> bool:

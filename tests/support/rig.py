@@ -206,7 +206,7 @@ class Keeper:
 class WordCounter:
     """A token a word."""
 
-    def count(self, texts: list[str], encoding: str) -> int:
+    def count(self, texts: list[bytes], encoding: str) -> int:
         assert encoding == "o200k_base"
         return sum(len(text.split()) for text in texts)
 

@@ -56,7 +56,7 @@ cdef class Context:
     cdef public int64_t reserved_tokens, reserved_nano_usd, prompt_tokens
     cdef public bytes limit_fields
 
-    cdef public bint hide_usage, sent
+    cdef public bint hide_usage, counts
     cdef public object waiter
     cdef public object connection
     cdef public int64_t sent_ns, provider_ns, first_token_ns, last_token_ns

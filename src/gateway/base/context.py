@@ -212,6 +212,7 @@ class Context:
         "compiled",
         "connection",
         "cost_nano_usd",
+        "counts",
         "deadline_ns",
         "endpoint",
         "error",
@@ -233,7 +234,6 @@ class Context:
         "received_ns",
         "reserved_nano_usd",
         "reserved_tokens",
-        "sent",
         "sent_ns",
         "status",
         "tags",
@@ -266,6 +266,8 @@ class Context:
 
         self.plan: Plan | None = None
         """The limits that were debited; None where nothing is to be settled."""
+        self.counts = False
+        """It stays counted as a request, whatever becomes of it: it was long, or a provider has been given it."""
         self.reserved_tokens = 0
         self.reserved_nano_usd = 0
         self.prompt_tokens = 0
@@ -278,8 +280,6 @@ class Context:
         """While a connection is awaited."""
         self.connection: UpstreamConnection | None = None
         """While an attempt is under way."""
-        self.sent = False
-        """A provider has been given the request: it counts, whatever becomes of it."""
         self.sent_ns = 0
         """When the attempt under way was begun; 0 once its provider is done."""
         self.provider_ns = 0

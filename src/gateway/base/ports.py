@@ -140,8 +140,8 @@ class SnapshotSource(Protocol):
 
 
 class TokenCounter(Protocol):
-    def count(self, texts: list[str], encoding: str) -> int:
-        """Tokens of all texts of a prompt together, each counted by itself."""
+    def count(self, texts: list[bytes], encoding: str) -> int:
+        """Tokens of all texts of a prompt together, in UTF-8, each counted by itself."""
 
 
 class UsageSink(Protocol):

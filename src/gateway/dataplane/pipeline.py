@@ -43,6 +43,8 @@ from gateway.phases.admit import Admission, find_model
 from gateway.phases.authenticate import Authenticator
 from gateway.phases.relay import Relay
 
+LONG_BODY_BYTES = 65_536
+"""A longer body is read only if its key may send a request at all, and counts as one whatever stands in it."""
 MAX_TAGS_BYTES = 1_024
 MAX_TIMEOUT_MS = 86_400_000
 
@@ -151,8 +153,11 @@ class Pipeline:
             transform.read_trace(ctx)
             ctx.tags = _tags(exchange)
             ctx.deadline_ns = _deadline_ns(exchange)
-        ctx.reading = endpoint.read(exchange.body)
         assert self._admit is not None
+        body = exchange.body
+        if len(body) > LONG_BODY_BYTES:
+            self._admit.enter(ctx)
+        ctx.reading = endpoint.read(body)
         self._admit.admit(ctx)
         try:
             began = self._attempt(ctx)

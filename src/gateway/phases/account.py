@@ -110,13 +110,13 @@ class Accountant:
     def release(self, ctx: Context) -> None:
         """Gives the reservation back: nothing of the request was served.
 
-        What was sent to a provider stays counted as a request, whatever became of it: who sends only what providers refuse is bounded
-        like everybody else.
+        What was long, or was sent to a provider, stays counted as a request: who sends only what is refused after all that work is
+        bounded like everybody else.
         """
         plan, ctx.plan = ctx.plan, None
         if plan is None:
             return
-        if ctx.sent:
+        if ctx.counts:
             plan.settle(ctx.reserved_tokens, 0, ctx.reserved_nano_usd, 0)
         else:
             plan.cancel(ctx.reserved_tokens, ctx.reserved_nano_usd)

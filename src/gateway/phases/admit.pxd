@@ -9,6 +9,9 @@ cdef class Admission:
     cdef object _table, _counter
     cdef dict _teams
     cpdef compile(self, KeyEntry entry)
+    @cython.locals(plan=Plan)
+    cpdef enter(self, Context ctx)
+    cdef Plan _plan_of(self, KeyEntry entry)
     @cython.locals(plan=Plan, bound=int64_t, tokens=int64_t, prompt=int64_t, refused=int, nano_usd=int64_t)
     cpdef admit(self, Context ctx)
 

@@ -1,5 +1,7 @@
 """Whether a request may go on: the model it names, and the limits of its key and team.
 
+A long body is admitted twice: as a request before it is read, which takes time, and with what it may cost once that is known.
+
 What is reserved: one request; the prompt's tokens and those of the answer that the caller bounds itself (EXPECTED_OUTPUT where
 it does not); the price of the prompt and of the longest answer that the request admits. When the call ends the reservation is
 replaced by what was used.
@@ -82,15 +84,31 @@ class Admission:
         entry.scope_names = names
         entry.plan = self._table.plan(scopes) if scopes else None
 
+    def enter(self, ctx: Context) -> None:
+        """Debits a request whose body is long before it is read, and keeps it debited. Raises GatewayError (402, 429, 503)."""
+        entry = ctx.key
+        assert entry is not None
+        plan = self._plan_of(entry)
+        if plan is None:
+            return
+        refused = plan.admit(0, 0)
+        if refused:
+            raise _refusal(entry, plan, refused, 0)
+        ctx.plan = plan
+        ctx.counts = True
+
+    def _plan_of(self, entry: KeyEntry) -> Plan | None:
+        if unix_ms() >= entry.budget_ends_s * 1_000:
+            self.compile(entry)
+        return entry.plan
+
     def admit(self, ctx: Context) -> None:
         """Sets `ctx.model` and the reservation. Raises GatewayError (402, 403, 404, 429, 503)."""
         reading, entry = ctx.reading, ctx.key
         assert reading is not None and entry is not None
         model = ctx.model = find_model(ctx.compiled, entry, reading.model)
         ctx.prompt_tokens = prompt = reading.fixed_tokens + self._counter.count(reading.texts, model.encoding)
-        if unix_ms() >= entry.budget_ends_s * 1_000:
-            self.compile(entry)
-        plan = entry.plan
+        plan = ctx.plan if ctx.plan is not None else self._plan_of(entry)
         if plan is None:
             return
         bound = reading.max_output_tokens
@@ -103,9 +121,15 @@ class Admission:
         nano_usd = 0
         if rates is not None:
             nano_usd = rates.most(prompt, (model.max_output_tokens if bound < 0 else bound) * reading.choices)
+        if ctx.plan is not None:  # it has entered: debited once more, with all that it may take
+            plan.cancel(0, 0)
+            ctx.plan = None
         refused = plan.admit(tokens, nano_usd)
         if refused:
-            raise _refusal(entry, plan, refused, tokens)
+            error = _refusal(entry, plan, refused, tokens)
+            if ctx.counts and plan.admit(0, 0) == 0:
+                ctx.plan = plan
+            raise error
         ctx.plan = plan
         ctx.reserved_tokens = tokens
         ctx.reserved_nano_usd = nano_usd

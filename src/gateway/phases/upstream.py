@@ -60,7 +60,7 @@ def begin(ctx: Context, parts: bytes | list[bytes], sink: Sink) -> None:
 def _send(ctx: Context, connection: UpstreamConnection, parts: bytes | list[bytes], sink: Sink) -> None:
     assert ctx.target is not None
     ctx.connection = connection
-    ctx.sent = True
+    ctx.counts = True
     timeouts = ctx.target.provider.timeouts
     connection.send(parts, sink, "POST", timeouts.first_byte_ms, timeouts.gap_ms, ctx.deadline_ns)
 

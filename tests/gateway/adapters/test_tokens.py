@@ -10,7 +10,7 @@ import time
 import pytest
 
 from _fastpath import tokens
-from gateway.adapters.tokens import SAMPLE_CHARS, SAMPLES, KernelCounter
+from gateway.adapters.tokens import SAMPLE_BYTES, SAMPLES, KernelCounter
 from gateway.control.config._schema import ENCODINGS
 from tests.support import texts
 
@@ -32,12 +32,16 @@ def counter(estimates: list[None]) -> KernelCounter:
     return KernelCounter(lambda: estimates.append(None))
 
 
+def utf8(*prompt: str) -> list[bytes]:
+    return [text.encode() for text in prompt]
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_encoding_that_can_be_configured_is_counted_exactly(
     counter: KernelCounter, estimates: list[None], encoding: str
 ) -> None:
     expected = tokens.count(texts.PROSE[:5_000], encoding) + tokens.count(texts.CJK, encoding)
-    assert counter.count([texts.PROSE[:5_000], "", texts.CJK], encoding) == expected
+    assert counter.count(utf8(texts.PROSE[:5_000], "", texts.CJK), encoding) == expected
     assert counter.count([], encoding) == 0
     assert not estimates
 
@@ -47,15 +51,15 @@ def test_a_hundred_and_fifty_kilobytes_are_counted_exactly(
     counter: KernelCounter, estimates: list[None], kind: str
 ) -> None:
     text = (texts.ALL[kind] * 1_000)[:150_000]
-    assert counter.count([text], "o200k_base") == tokens.count(text, "o200k_base")
+    assert counter.count(utf8(text), "o200k_base") == tokens.count(text, "o200k_base")
     assert not estimates
 
 
 def test_the_bound_is_of_the_whole_prompt(counter: KernelCounter, estimates: list[None]) -> None:
     page = texts.PROSE[:10_000]
-    counter.count([page] * 15, "o200k_base")
+    counter.count(utf8(page) * 15, "o200k_base")
     assert not estimates
-    counter.count([page] * 40, "o200k_base")
+    counter.count(utf8(page) * 40, "o200k_base")
     assert len(estimates) == 1
 
 
@@ -66,7 +70,7 @@ def test_estimates_scatter_closely_around_what_is_exact(
 ) -> None:
     text = texts.ALL[kind] * (1_000_000 // len(texts.ALL[kind]))
     exact = tokens.count(text, encoding)
-    found = [counter.count([text], encoding) / exact for _ in range(40)]
+    found = [counter.count(utf8(text), encoding) / exact for _ in range(40)]
     assert statistics.mean(found) == pytest.approx(
         1.0, abs=0.025
     )  # a hundredth too many where a cut falls into a token
@@ -77,7 +81,7 @@ def test_estimates_scatter_closely_around_what_is_exact(
 def test_an_estimate_sees_what_stands_anywhere_in_the_prompt(counter: KernelCounter) -> None:
     mixed = [texts.PROSE * 20, texts.CJK * 300, texts.CODE * 10, "a" * 50_000]
     exact = sum(tokens.count(text, "o200k_base") for text in mixed)
-    assert counter.count(mixed, "o200k_base") == pytest.approx(exact, rel=0.15)
+    assert counter.count(utf8(*mixed), "o200k_base") == pytest.approx(exact, rel=0.15)
 
 
 NOISE = random.Random(11)
@@ -91,9 +95,11 @@ LONG = {
 
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
 def test_a_prompt_of_a_megabyte_holds_the_loop_no_longer_than_a_short_while(counter: KernelCounter, text: str) -> None:
+    prompt = utf8(text)
+
     def held_ms() -> float:
         begun = time.thread_time()
-        counter.count([text], "o200k_base")
+        counter.count(prompt, "o200k_base")
         return (time.thread_time() - begun) * 1_000
 
     assert min(held_ms() for _ in range(5)) < 6  # 2 ms on a machine of its own
@@ -101,11 +107,11 @@ def test_a_prompt_of_a_megabyte_holds_the_loop_no_longer_than_a_short_while(coun
 
 def test_many_short_texts_are_bounded_like_a_long_one(counter: KernelCounter, estimates: list[None]) -> None:
     text = "".join(NOISE.choices("abcdefghijklmnopqrstuvwxyz", k=50))
-    assert counter.count([text] * 20_000, "o200k_base") > 0
+    assert counter.count(utf8(text) * 20_000, "o200k_base") > 0
     assert estimates
 
 
 def test_a_short_prompt_that_costs_too_much_is_still_counted(counter: KernelCounter, estimates: list[None]) -> None:
-    text = LONG["random letters"][: SAMPLES * SAMPLE_CHARS]
-    assert counter.count([text], "cl100k_base") == tokens.count(text, "cl100k_base")
+    text = LONG["random letters"][: SAMPLES * SAMPLE_BYTES]
+    assert counter.count(utf8(text), "cl100k_base") == tokens.count(text, "cl100k_base")
     assert estimates

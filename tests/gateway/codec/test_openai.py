@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -35,14 +36,14 @@ CHATS: dict[str, tuple[bytes, dict[str, Any]]] = {
             "fixed_tokens": 3,
         },
     ),
-    "text": (chat(messages=[{"role": "user", "content": "a b"}]), {"texts": ["a b"], "fixed_tokens": 3 + 4}),
+    "text": (chat(messages=[{"role": "user", "content": "a b"}]), {"texts": [b"a b"], "fixed_tokens": 3 + 4}),
     "parts": (
         chat(
             messages=[
                 {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio", "input_audio": {}}]}
             ]
         ),
-        {"texts": ["a"], "fixed_tokens": 7},
+        {"texts": [b"a"], "fixed_tokens": 7 + 765},
     ),
     "images": (
         chat(
@@ -59,19 +60,44 @@ CHATS: dict[str, tuple[bytes, dict[str, Any]]] = {
         ),
         {"fixed_tokens": 7 + 765 + 85 + 765},
     ),
-    "name": (chat(messages=[{"role": "user", "content": None, "name": "ann"}]), {"texts": ["ann"], "fixed_tokens": 8}),
-    "calls": (chat(messages=[{"role": "assistant", "tool_calls": [{"id": "1"}]}]), {"texts": ['[{"id": "1"}]']}),
+    "name": (chat(messages=[{"role": "user", "content": None, "name": "ann"}]), {"texts": [b"ann"], "fixed_tokens": 8}),
+    "calls": (chat(messages=[{"role": "assistant", "tool_calls": [{"id": "1"}]}]), {"texts": [b'[{"id": "1"}]']}),
     "no-calls": (chat(messages=[{"role": "assistant", "tool_calls": None}]), {"texts": []}),
-    "tools": (chat(tools=[TOOL]), {"texts": [json.dumps([TOOL])]}),
-    "functions": (chat(functions=[{"name": "f"}]), {"texts": ['[{"name": "f"}]']}),
-    "format": (chat(response_format={"type": "json_object"}), {"texts": ['{"type": "json_object"}']}),
+    "tools": (chat(tools=[TOOL]), {"texts": [json.dumps([TOOL]).encode()]}),
+    "functions": (chat(functions=[{"name": "f"}]), {"texts": [b'[{"name": "f"}]']}),
+    "format": (chat(response_format={"type": "json_object"}), {"texts": [b'{"type": "json_object"}']}),
     "nulls": (
         chat(
             tools=None, functions=None, response_format=None, stream=None, n=None, max_tokens=None, stream_options=None
         ),
         {"texts": [], "choices": 1, "stream": False},
     ),
+    "several things in one part": (
+        chat(
+            messages=[
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "", "image_url": {"url": "u"}},
+                        {"type": "text", "text": "a", "image_url": "u", "file": {"file_data": "x" * 5_000}},
+                        {"type": "input_audio", "text": "", "input_audio": {"data": "x" * 51_200}},
+                        {"type": "input_audio", "input_audio": {"data": "x" * 512_000}},
+                        {"type": "text", "text": ""},
+                    ],
+                }
+            ]
+        ),
+        {"texts": [b"a"], "fixed_tokens": 7 + 765 + 765 + 9 + 100 + 1_000},
+    ),
     "n": (chat(n=3), {"choices": 3}),
+    "best-of": (chat(n=3, best_of=7), {"choices": 7}),
+    "the larger bound": (chat(max_completion_tokens=1, max_tokens=90_000), {"max_output_tokens": 90_000}),
+    "the larger bound, escaped": (
+        b'{"model":"m","best\\u005fof":5,"max_completion_tokens":1,"max\\u005ftokens":90000,"messages":[{"role":"a","content":"x"}]}',
+        {"max_output_tokens": 90_000, "choices": 5, "fixed_tokens": 7, "texts": [b"x"]},
+    ),
+    "llama.cpp's bound": (chat(max_tokens=1, n_predict=90_000), {"max_output_tokens": 90_000}),
+    "llama.cpp's lack of one": (chat(max_tokens=1, n_predict=-1), {"max_output_tokens": -1}),
     "max-tokens": (chat(max_tokens=5), {"max_output_tokens": 5}),
     "max-completion-tokens": (chat(max_completion_tokens=7, max_tokens=5), {"max_output_tokens": 7}),
     "stream": (chat(stream=True), {"stream": True, "include_usage": False}),
@@ -94,13 +120,13 @@ def test_reads_what_governs_a_chat(name: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"prompt": "a"}, {"texts": ["a"], "choices": 1, "fixed_tokens": 0}),
-        ({"prompt": ["a", "b"], "n": 2}, {"texts": ["a", "b"], "choices": 4}),
+        ({"prompt": "a"}, {"texts": [b"a"], "choices": 1, "fixed_tokens": 0}),
+        ({"prompt": ["a", "b"], "n": 2}, {"texts": [b"a", b"b"], "choices": 4}),
         ({"prompt": "a", "n": 2, "best_of": 5}, {"choices": 5}),
         ({"prompt": [1, 2, 3]}, {"texts": [], "fixed_tokens": 3, "choices": 1}),
         ({"prompt": [[1, 2], [3]]}, {"fixed_tokens": 3, "choices": 2}),
         ({"prompt": None}, {"texts": [], "choices": 1}),
-        ({"prompt": "a", "suffix": "z", "max_tokens": 9}, {"texts": ["a", "z"], "max_output_tokens": 9}),
+        ({"prompt": "a", "suffix": "z", "max_tokens": 9}, {"texts": [b"a", b"z"], "max_output_tokens": 9}),
     ],
 )
 def test_reads_what_governs_a_completion(fields: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -110,9 +136,9 @@ def test_reads_what_governs_a_completion(fields: dict[str, Any], expected: dict[
 
 @pytest.mark.parametrize(
     ("given_", "texts", "tokens"),
-    [("a", ["a"], 0), (["a", "b"], ["a", "b"], 0), ([1, 2], [], 2), ([[1], [2, 3]], [], 3)],
+    [("a", [b"a"], 0), (["a", "b"], [b"a", b"b"], 0), ([1, 2], [], 2), ([[1], [2, 3]], [], 3)],
 )
-def test_reads_what_governs_an_embedding(given_: Any, texts: list[str], tokens: int) -> None:
+def test_reads_what_governs_an_embedding(given_: Any, texts: list[bytes], tokens: int) -> None:
     reading = read_embedding(json.dumps({"model": "m", "input": given_}).encode())
     assert (reading.texts, reading.fixed_tokens, reading.max_output_tokens) == (texts, tokens, 0)
 
@@ -137,6 +163,9 @@ def test_reads_what_governs_an_embedding(given_: Any, texts: list[str], tokens: 
         (chat(messages=[{"content": "x"}]), "invalid_value", "messages[0]"),
         (chat(messages=[{"role": "user", "content": {"a": 1}}]), "invalid_value", "messages[0].content"),
         (chat(n=0), "invalid_value", "n"),
+        (chat(best_of=129), "invalid_value", "best_of"),
+        (b'{"model":"m","x":[' + b"1," * 2_100_000 + b"1]}", "invalid_value", None),
+        (chat(max_tokens=1.0), "invalid_value", "max_tokens"),
         (chat(n=1.5), "invalid_value", "n"),
         (chat(max_tokens=10**9), "invalid_value", "max_tokens"),
         (chat(stream=1), "invalid_value", "stream"),
@@ -166,6 +195,13 @@ governed = {
     "tools",
     "functions",
     "response_format",
+    "best_of",
+    "n_predict",
+    "service_tier",
+    "prompt",
+    "input",
+    "suffix",
+    "dimensions",
 }
 layouts = st.sampled_from([(",", ":"), (" , ", " :\t"), (",\n  ", ": ")])
 
@@ -173,7 +209,9 @@ layouts = st.sampled_from([(",", ":"), (" , ", " :\t"), (",\n  ", ": ")])
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[bytes, dict[str, Any]]:
     """A request with unknown fields of any content, in any order, laid out and escaped in any way."""
-    fields = draw(st.dictionaries(st.text(max_size=8).filter(lambda k: k not in governed), json_values, max_size=5))
+    fields = draw(
+        st.dictionaries(st.text(max_size=8).filter(lambda k: k.casefold() not in governed), json_values, max_size=5)
+    )
     fields["model"] = draw(st.text(min_size=1, max_size=12))
     fields["messages"] = [{"role": "user", "content": draw(st.text(max_size=20)), "x": draw(json_values)}]
     if draw(st.booleans()):
@@ -209,16 +247,93 @@ def test_splicing_changes_its_spans_alone(made: tuple[bytes, dict[str, Any]], mo
     if ask_usage:
         expected["stream_options"] = {**(fields.get("stream_options") or {}), "include_usage": True}
     assert json.loads(out) == expected
-    # Byte for byte: with its spans cut out, the body is what it was.
-    assert out.startswith(
-        body[: min(reading.model_start, reading.options_start if reading.options_start >= 0 else reading.close)]
-    )
-    assert out.endswith(body[reading.close :])
-    if not ask_usage:
-        assert out == body[: reading.model_start] + model_json + body[reading.model_end :]
-    elif reading.options_start < 0:
-        front = body[: reading.model_start] + model_json + body[reading.model_end : reading.close]
-        assert out == front + b',"stream_options":{"include_usage":true}' + body[reading.close :]
+    # Byte for byte: but for its spans, the body is what it was.
+    edits = [(reading.model_start, reading.model_end, model_json)]
+    if ask_usage:
+        edits.append((reading.usage_start, reading.usage_end, reading.usage_text))
+    for start, end, value in sorted(edits, reverse=True):
+        body = body[:start] + value + body[end:]
+    assert out == body
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        (None, '{"include_usage":true}'),
+        ("null", '{"include_usage":true}'),
+        ("{}", '{"include_usage":true}'),
+        ("{ }", '{ "include_usage":true}'),
+        ('{"a":1}', '{"a":1,"include_usage":true}'),
+        ('{"include_usage":false}', '{"include_usage":true}'),
+        (
+            '{"include_usage" : null , "a":[{"include_usage":false}]}',
+            '{"include_usage" : true , "a":[{"include_usage":false}]}',
+        ),
+        ('{"a":1,"include_us\\u0061ge":false}', '{"a":1,"include_us\\u0061ge":true}'),
+    ],
+)
+def test_usage_is_asked_for_in_place_of_what_was_said_of_it(options: str | None, asked: str) -> None:
+    said = f',"stream_options":{options}' if options is not None else ""
+    for read, path in ((read_chat, "messages"), (read_completion, "prompt")):
+        body = f'{{"model":"m"{said},"{path}":[]}}'.encode()
+        out = b"".join(splice(body, read(body), b'"m"', ask_usage=True))
+        if options is None:
+            assert out == f'{{"model":"m","{path}":[],"stream_options":{asked}}}'.encode()
+        else:
+            assert out == f'{{"model":"m","stream_options":{asked},"{path}":[]}}'.encode()
+
+
+@pytest.mark.parametrize("read", [read_chat, read_completion, read_embedding])
+def test_what_governs_how_usage_is_told_stands_once_on_every_endpoint(read: Any) -> None:
+    with pytest.raises(GatewayError) as caught:
+        read(b'{"model":"m","stream_options":{"include_usage":false,"include_usage":true}}')
+    assert (caught.value.fault.code, caught.value.param) == ("duplicate_key", "include_usage")
+
+
+@pytest.mark.parametrize(("read", "param"), [(read_completion, "prompt"), (read_embedding, "input")])
+@pytest.mark.parametrize("given_", [{}, 1, [None], [1.5], [["a"]], ["a"] * 2_049, [[1]] * 2_049])
+def test_prompts_that_are_none_or_too_many_are_refused(read: Any, param: str, given_: Any) -> None:
+    with pytest.raises(GatewayError) as caught:
+        read(json.dumps({"model": "m", param: given_}).encode())
+    assert (caught.value.fault.code, caught.value.param) == ("invalid_value", param)
+
+
+MEGABYTE = 1_000_000
+COSTLY: dict[str, tuple[Any, bytes]] = {
+    # bodies of a megabyte that once took objects for each of their values
+    "tiny prompts": (read_completion, b'{"model":"m","prompt":[' + b'"a",' * (MEGABYTE // 4) + b'"a"]}'),
+    "token ids": (read_embedding, b'{"model":"m","input":[' + b"12345," * (MEGABYTE // 6) + b"1]}"),
+    "parts": (
+        read_chat,
+        b'{"model":"m","messages":[{"role":"user","content":['
+        + b'{"type":"text","text":"a"},' * (MEGABYTE // 27)
+        + b'{"type":"text"}]}]}',
+    ),
+    "options": (
+        read_chat,
+        b'{"model":"m","stream":true,"stream_options":{"a":[' + b"1," * (MEGABYTE // 5) + b"1]}}",
+    ),
+    "a text beyond the basic plane": (
+        read_chat,
+        '{"model":"m","messages":[{"role":"user","content":"😀'.encode() + b"word " * (MEGABYTE // 5) + b'"}]}',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_a_body_takes_no_more_than_a_few_times_its_own_memory(name: str) -> None:
+    read, body = COSTLY[name]
+    tracemalloc.start()
+    try:
+        reading = read(body)
+        if reading.stream:
+            splice(body, reading, b'"up"', ask_usage=True)
+    except GatewayError as error:
+        assert name == "tiny prompts" and error.param == "prompt"
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 3 * len(body)
 
 
 def test_a_body_without_a_change_is_the_very_object() -> None:

@@ -69,7 +69,7 @@ def large(generation: int = 0, keys: int = KEYS, models: int = MODELS) -> Snapsh
 
 
 class Counter:
-    def count(self, texts: Sequence[str], encoding: str) -> int:
+    def count(self, texts: Sequence[bytes], encoding: str) -> int:
         return len(texts)
 
 

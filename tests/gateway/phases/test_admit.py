@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.base.snapshot import Budget, Key, Limits, Model, Target, Team
+from gateway.dataplane.pipeline import LONG_BODY_BYTES
 from gateway.phases.admit import EXPECTED_OUTPUT, key_scope, team_scope
 from tests.support.rig import PRICE, Rig, response_head
 
@@ -55,6 +56,9 @@ def milliseconds(duration: str) -> float:
         ({}, 1_000),  # the model's own bound
         ({"max_tokens": 50}, 50),
         ({"max_completion_tokens": 70, "max_tokens": 50}, 70),
+        ({"max_completion_tokens": 1, "max_tokens": 900}, 900),  # some providers honour the one, some the other
+        ({"max_tokens": 1, "n_predict": 900}, 900),
+        ({"max_tokens": 50, "best_of": 3}, 150),
         ({"max_tokens": 50, "n": 3}, 150),
     ],
 )
@@ -157,3 +161,63 @@ def test_a_model_that_is_unknown_or_forbidden_debits_nothing(tmp_path: Path) -> 
     rig.key.allowed["m"] = True
     rig.ask(body())
     assert rig.in_flight == 1
+
+
+LONG = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * LONG_BODY_BYTES}]}).encode()
+"""One word."""
+
+
+def requests_left(rig: Rig) -> int:
+    assert rig.key.plan is not None
+    return rig.key.plan.requests_left()[1]
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [(Limits(requests_per_minute=1), b"requests per minute"), (Limits(concurrency=1), b"concurrent requests")],
+)
+def test_a_long_body_is_not_read_for_a_key_that_may_send_none(tmp_path: Path, limits: Limits, said: bytes) -> None:
+    rig = rig_with(tmp_path, limits)
+    rig.ask(body())
+    got = rig.ask(b"no JSON " * LONG_BODY_BYTES)
+    assert got.status == 429 and said in got.sent
+    assert rig.in_flight == 1
+    assert rig.ask(b"no JSON").status == 400, "a short one is read at once"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (LONG + b"!", 400),
+        (LONG.replace(b'"m"', b'"other"', 1), 404),
+        (LONG[:-1] + b',"max_tokens":1000000}', 402),
+    ],
+)
+def test_a_long_body_stays_counted_as_a_request_whatever_stands_in_it(tmp_path: Path, sent: bytes, status: int) -> None:
+    rig = rig_with(
+        tmp_path, Limits(requests_per_minute=2, tokens_per_minute=1_000, concurrency=1), Budget(10**6, "day")
+    )
+    for left in (1, 0):
+        assert rig.ask(sent).status == status
+        assert requests_left(rig) == left and rig.in_flight == 0
+        assert budget_left(rig) == 10**6 and tokens_left(rig) >= 999
+    assert rig.ask(sent).status == 429
+
+
+def test_a_long_body_that_is_admitted_counts_once_with_all_that_it_may_take(tmp_path: Path) -> None:
+    rig = rig_with(
+        tmp_path, Limits(requests_per_minute=5, tokens_per_minute=1_000, concurrency=1), Budget(10**9, "day")
+    )
+    got = rig.ask(LONG[:-1] + b',"max_tokens":50}')
+    assert got.calls == [] and rig.in_flight == 1
+    assert requests_left(rig) == 4 and abs(1_000 - 8 - 50 - tokens_left(rig)) <= 1
+    assert 10**9 - budget_left(rig) == 8 * 150 + 50 * 600
+    rig.sink().on_response(response_head(), b'{"usage":{"prompt_tokens":4,"completion_tokens":2}}')
+    assert requests_left(rig) == 4 and rig.in_flight == 0
+    assert 10**9 - budget_left(rig) == 4 * 150 + 2 * 600
+
+
+def test_a_long_body_of_a_key_without_limits_is_read_as_ever(tmp_path: Path) -> None:
+    rig = rig_with(tmp_path)
+    assert rig.ask(LONG).calls == []
+    assert rig.ask(LONG + b"!").status == 400

@@ -4,8 +4,8 @@ Sources: OpenAI API reference, "Chat completions", "Completions", "Embeddings", 
 tokens with tiktoken" (three tokens a message, one a name, three that prime the answer); "Images and vision" for image tokens.
 
 A request is read once: `jsonscan` refuses what two readers could take differently and finds the spans to splice. What governs
-the usual chat is read natively (`_fastpath.chat`); msgspec decodes all else, and says what is wrong. Unknown fields are left
-alone.
+the usual chat, and all prompts, however they are made up, is read natively (`_fastpath.chat`), without an object for each of their values;
+msgspec decodes the rest of what is unusual, and says what is wrong. Unknown fields are left alone.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import msgspec
 from _fastpath.chat import (
     MAX_CHOICES,
     MOST_TOKENS,
-    TOKENS_A_MESSAGE,
     TOKENS_OF_PRIMING,
     Reading,
     read_answer,
+    read_part_of,
+    read_prompt,
     read_request,
 )
 from _fastpath.jsonscan import ScanError, scan
@@ -39,13 +40,7 @@ from gateway.base.errors import (
 MAX_DEPTH = 100
 MAX_PROMPTS = 2_048
 """Of a completion, and inputs of an embedding: OpenAI's bound."""
-TOKENS_A_NAME = 1
-TOKENS_OF_LOW_IMAGE = 85
-TOKENS_OF_IMAGE = 765
-"""A 1024 x 1024 image in high detail: 85 and 170 for each of four tiles."""
 
-_SPLICED = (b"model", b"stream_options")
-_USAGE_OPTION = b',"stream_options":{"include_usage":true}'
 _ABSENT = msgspec.Raw(b"null")
 """A union with Raw would admit nothing but null."""
 
@@ -67,6 +62,12 @@ class _Message(msgspec.Struct):
     tool_calls: msgspec.Raw = _ABSENT
 
 
+class _Messages(msgspec.Struct):
+    """To say what is wrong with them."""
+
+    messages: list[_Message]
+
+
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
@@ -76,42 +77,34 @@ class _Governed(msgspec.Struct):
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     n: int | None = None
+    best_of: int | None = None
+    max_tokens: int | None = None
 
 
 class _Chat(_Governed):
-    messages: list[_Message] = msgspec.field(default_factory=list)
-    max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    n_predict: int | None = None
     tools: msgspec.Raw = _ABSENT
     functions: msgspec.Raw = _ABSENT
     response_format: msgspec.Raw = _ABSENT
 
 
-_Prompt = str | list[str | int | list[int]] | None
-
-
 class _Completion(_Governed):
-    prompt: _Prompt = None
     suffix: str | None = None
-    max_tokens: int | None = None
-    best_of: int | None = None
-
-
-class _Embedding(_Governed):
-    input: _Prompt = None
 
 
 _chat_decoder = msgspec.json.Decoder(_Chat)
+_messages_decoder = msgspec.json.Decoder(_Messages)
 _completion_decoder = msgspec.json.Decoder(_Completion)
-_embedding_decoder = msgspec.json.Decoder(_Embedding)
+_embedding_decoder = msgspec.json.Decoder(_Governed)
 
 
 # -- requests
 
 
-def _scan(body: bytes) -> tuple[int, ...]:
+def _scan(body: bytes, prompt: bytes) -> tuple[int, ...]:
     try:
-        return scan(body, _SPLICED, MAX_DEPTH)
+        return scan(body, (b"model", b"stream_options", prompt), MAX_DEPTH)
     except ScanError as error:
         raise _scan_fault(error) from error
 
@@ -119,7 +112,9 @@ def _scan(body: bytes) -> tuple[int, ...]:
 def _scan_fault(error: ScanError) -> GatewayError:
     at = f"at byte {error.offset}"
     if error.kind == "duplicate":
-        return GatewayError(DUPLICATE_KEY, f"The key {error.key!r} stands twice in the body ({at}).", param=error.key)
+        return GatewayError(
+            DUPLICATE_KEY, f"The key {error.key!r} stands twice in one object of the body ({at}).", param=error.key
+        )
     if error.kind == "depth":
         return GatewayError(JSON_TOO_DEEP, f"The body nests deeper than {MAX_DEPTH} levels ({at}).")
     if error.kind == "disguised":
@@ -156,26 +151,38 @@ def _bounded(value: int, param: str, most: int) -> int:
     return value
 
 
-def _reading(body: _Governed, spans: tuple[int, ...]) -> Reading:
-    model = body.model
+def _reading(governed: _Governed, body: bytes, spans: tuple[int, ...]) -> Reading:
+    """What is common to all requests."""
+    model = governed.model
     if model is msgspec.UNSET or not model:
         raise GatewayError(MISSING_MODEL, "The body has no 'model'.", param="model")
     assert isinstance(model, str)
-    options = body.stream_options
-    model_start, model_end, options_start, options_end, close = spans
-    reading = Reading(
-        model,
-        model_start,
-        model_end,
-        close,
-        body.stream is True,
-        options is not None and options.include_usage is True,
-        options_start,
-        options_end,
-    )
-    if body.n is not None:
-        reading.choices = _bounded(body.n, "n", MAX_CHOICES)
+    model_start, model_end, options_start, options_end, _, _, close = spans
+    reading = Reading(model, model_start, model_end, close, governed.stream is True)
+    if options_start >= 0:
+        _read_part(reading, body, "stream_options", options_start, options_end)
+    for asked, param in ((governed.n, "n"), (governed.best_of, "best_of")):
+        if asked is not None:
+            reading.choices = max(reading.choices, _bounded(asked, param, MAX_CHOICES))
+    _note_bound(reading, governed.max_tokens, "max_tokens")
     return reading
+
+
+def _note_bound(reading: Reading, bound: int | None, param: str) -> None:
+    """Of several bounds of the answer the largest counts: some providers honour the one, some the other."""
+    if bound is not None:
+        reading.max_output_tokens = max(reading.max_output_tokens, _bounded(bound, param, MOST_TOKENS))
+
+
+def _read_part(reading: Reading, body: bytes, name: str, start: int, end: int) -> None:
+    try:
+        well = read_part_of(reading, body, name, start, end)
+    except ScanError as error:
+        raise _scan_fault(error) from error
+    if not well:
+        if name == "messages":
+            _decode(_messages_decoder, body)
+        raise GatewayError(INVALID_VALUE, f"{name!r} holds what cannot be read.", param=name)
 
 
 def read_chat(body: bytes) -> Reading:
@@ -192,82 +199,53 @@ def read_chat(body: bytes) -> Reading:
 
 
 def _read_any_chat(body: bytes) -> Reading:
-    """Content in parts, options, and whatever is wrong."""
-    spans = _scan(body)
+    """Numbers in unusual spellings, and whatever is wrong."""
+    spans = _scan(body, b"messages")
     chat: _Chat = _decode(_chat_decoder, body)
-    reading = _reading(chat, spans)
-    texts = reading.texts
-    fixed = TOKENS_OF_PRIMING
-    for message in chat.messages:
-        fixed += TOKENS_A_MESSAGE
-        content = message.content
-        if content is None:
-            pass
-        elif isinstance(content, str):
-            texts.append(content)
-        else:
-            for part in content:
-                if part.text is not None:
-                    texts.append(part.text)
-                elif part.image_url is not None:
-                    low = isinstance(part.image_url, _Image) and part.image_url.detail == "low"
-                    fixed += TOKENS_OF_LOW_IMAGE if low else TOKENS_OF_IMAGE
-        if message.name is not None:
-            texts.append(message.name)
-            fixed += TOKENS_A_NAME
-        if message.tool_calls is not _ABSENT and message.tool_calls != _ABSENT:
-            texts.append(str(bytes(message.tool_calls), "utf-8"))
+    reading = _reading(chat, body, spans)
+    reading.fixed_tokens = TOKENS_OF_PRIMING
+    if spans[4] >= 0:
+        _read_part(reading, body, "messages", spans[4], spans[5])
     for declared in (chat.tools, chat.functions, chat.response_format):
         if declared is not _ABSENT and declared != _ABSENT:  # by default, or said to be null
-            texts.append(str(bytes(declared), "utf-8"))
-    reading.fixed_tokens = fixed
-    if chat.max_completion_tokens is not None:
-        reading.max_output_tokens = _bounded(chat.max_completion_tokens, "max_completion_tokens", MOST_TOKENS)
-    elif chat.max_tokens is not None:
-        reading.max_output_tokens = _bounded(chat.max_tokens, "max_tokens", MOST_TOKENS)
+            reading.texts.append(bytes(declared))
+    _note_bound(reading, chat.max_completion_tokens, "max_completion_tokens")
+    if chat.n_predict is not None and chat.n_predict < 0:  # llama.cpp: without end
+        reading.max_output_tokens = -1
+    else:
+        _note_bound(reading, chat.n_predict, "n_predict")
     return reading
 
 
-def _read_prompt(reading: Reading, prompt: _Prompt) -> int:
+def _read_prompt(reading: Reading, body: bytes, param: str, start: int, end: int) -> int:
     """Notes the texts of a prompt; returns how many prompts it is."""
-    if prompt is None:
-        return 1
-    if isinstance(prompt, str):
-        reading.texts.append(prompt)
-        return 1
-    strings = [item for item in prompt if isinstance(item, str)]
-    reading.texts.extend(strings)
-    lists = [item for item in prompt if isinstance(item, list)]
-    reading.fixed_tokens += sum(map(len, lists))
-    numbers = len(prompt) - len(strings) - len(lists)
-    reading.fixed_tokens += numbers
-    prompts = max(1, len(strings) + len(lists))
+    prompts = read_prompt(reading, body, start, end, MAX_PROMPTS) if start >= 0 else 1
     if prompts > MAX_PROMPTS:
-        raise GatewayError(INVALID_VALUE, f"A request holds at most {MAX_PROMPTS:,} prompts.", param="prompt")
+        raise GatewayError(INVALID_VALUE, f"A request holds at most {MAX_PROMPTS:,} prompts.", param=param)
+    if prompts < 0:
+        message = f"{param!r} must be a text or the ids of its tokens, or a list of texts or of lists of ids."
+        raise GatewayError(INVALID_VALUE, message, param=param)
     return prompts
 
 
 def read_completion(body: bytes) -> Reading:
     """What governs a text completion request; raises GatewayError."""
-    spans = _scan(body)
+    spans = _scan(body, b"prompt")
     completion: _Completion = _decode(_completion_decoder, body)
-    reading = _reading(completion, spans)
-    prompts = _read_prompt(reading, completion.prompt)
+    reading = _reading(completion, body, spans)
+    reading.choices *= _read_prompt(reading, body, "prompt", spans[4], spans[5])
     if completion.suffix:
-        reading.texts.append(completion.suffix)
-    best_of = 1 if completion.best_of is None else _bounded(completion.best_of, "best_of", MAX_CHOICES)
-    reading.choices = prompts * max(reading.choices, best_of)
-    if completion.max_tokens is not None:
-        reading.max_output_tokens = _bounded(completion.max_tokens, "max_tokens", MOST_TOKENS)
+        reading.texts.append(completion.suffix.encode())
     return reading
 
 
 def read_embedding(body: bytes) -> Reading:
     """What governs an embedding request; raises GatewayError."""
-    spans = _scan(body)
-    embedding: _Embedding = _decode(_embedding_decoder, body)
-    reading = _reading(embedding, spans)
-    _read_prompt(reading, embedding.input)
+    spans = _scan(body, b"input")
+    embedding: _Governed = _decode(_embedding_decoder, body)
+    reading = _reading(embedding, body, spans)
+    reading.choices = 1
+    _read_prompt(reading, body, "input", spans[4], spans[5])
     reading.max_output_tokens = 0
     return reading
 
@@ -285,12 +263,7 @@ def splice(body: bytes, reading: Reading, model_json: bytes, *, ask_usage: bool)
     if body[reading.model_start : reading.model_end] != model_json:
         edits.append((reading.model_start, reading.model_end, model_json))
     if ask_usage:
-        if reading.options_start < 0:
-            edits.append((reading.close, reading.close, _USAGE_OPTION))
-        else:
-            options = msgspec.json.decode(body[reading.options_start : reading.options_end]) or {}
-            value = msgspec.json.encode({**options, "include_usage": True})
-            edits.append((reading.options_start, reading.options_end, value))
+        edits.append((reading.usage_start, reading.usage_end, reading.usage_text))
     if not edits:
         return [body]
     pieces: list[bytes] = []
