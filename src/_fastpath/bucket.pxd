@@ -68,3 +68,4 @@ cdef class Plan:
     cpdef int admit_at(self, int64_t now_ns, int64_t tokens, int64_t nano_usd) except -1
     cdef int _admit_once(self, int64_t now_ns, int64_t tokens, int64_t nano_usd) noexcept nogil
     cdef int _place(self, int64_t now_ns) except -1
+    cdef Row *_row_of(self, Place *place) noexcept nogil

@@ -536,6 +536,14 @@ cdef class Plan:
                 return 0
         return 1
 
+    cdef Row *_row_of(self, Place *place) noexcept nogil:
+        """The row as it is now, though it may have moved since the plan was last used; NULL where there is none."""
+        cdef Place now
+        if load(&place.row.epoch) == place.epoch:
+            return place.row
+        now = place[0]
+        return now.row if self._table._find(&now) else NULL
+
     cpdef settle(self, int64_t reserved_tokens, int64_t tokens, int64_t reserved_nano_usd, int64_t nano_usd):
         cdef Lane *lane
         cdef int i
@@ -563,7 +571,7 @@ cdef class Plan:
         cdef int i
         tightest[:] = [-1, -1, 0]
         for i in range(self._count):
-            tighten(tightest, &self._lanes[i].requests, ahead_of(&self._lanes[i], True, now_ns))
+            tighten(tightest, &self._lanes[i].requests, ahead_of(self._row_of(&self._lanes[i].scope), True, now_ns))
         return tightest[0], tightest[1], tightest[2]
 
     def tokens_left(self):
@@ -572,7 +580,7 @@ cdef class Plan:
         cdef int i
         tightest[:] = [-1, -1, 0]
         for i in range(self._count):
-            tighten(tightest, &self._lanes[i].tokens, ahead_of(&self._lanes[i], False, now_ns))
+            tighten(tightest, &self._lanes[i].tokens, ahead_of(self._row_of(&self._lanes[i].scope), False, now_ns))
         return tightest[0], tightest[1], tightest[2]
 
     cpdef bytes limit_fields(self):
@@ -585,8 +593,8 @@ cdef class Plan:
         requests[:] = [-1, -1, 0]
         tokens[:] = [-1, -1, 0]
         for i in range(self._count):
-            tighten(requests, &self._lanes[i].requests, ahead_of(&self._lanes[i], True, now_ns))
-            tighten(tokens, &self._lanes[i].tokens, ahead_of(&self._lanes[i], False, now_ns))
+            tighten(requests, &self._lanes[i].requests, ahead_of(self._row_of(&self._lanes[i].scope), True, now_ns))
+            tighten(tokens, &self._lanes[i].tokens, ahead_of(self._row_of(&self._lanes[i].scope), False, now_ns))
         size = write_limit(lines, b"requests", requests)
         size += write_limit(lines + size, b"tokens", tokens)
         return PyBytes_FromStringAndSize(lines, size)
@@ -595,24 +603,25 @@ cdef class Plan:
         cdef int64_t least = -1
         cdef int64_t left
         cdef Lane *lane
+        cdef Row *row
         cdef int i
         for i in range(self._count):
             lane = &self._lanes[i]
             if lane.budget_nano < 0:
                 continue
-            left = max(<int64_t>0, lane.budget_nano - committed_of(lane.money.row, self._table._slots))
+            row = self._row_of(&lane.money)
+            left = lane.budget_nano - (committed_of(row, self._table._slots) if row is not NULL else 0)
+            left = max(<int64_t>0, left)
             if least < 0 or left < least:
                 least = left
         return least
 
 
-cdef int64_t ahead_of(Lane *lane, bint requests, int64_t now_ns) noexcept nogil:
-    """How far a bucket's TAT is ahead of the clock; 0 where it is full, as the one of a row that went to others is."""
-    cdef Row *row = lane.scope.row
-    cdef int64_t tat_ns = load(&row.requests_tat_ns) if requests else load(&row.tokens_tat_ns)
-    if load(&row.epoch) != lane.scope.epoch:
+cdef int64_t ahead_of(Row *row, bint requests, int64_t now_ns) noexcept nogil:
+    """How far a bucket's TAT is ahead of the clock; 0 where it is full, as one without a row is."""
+    if row is NULL:
         return 0
-    return max(<int64_t>0, tat_ns - now_ns)
+    return max(<int64_t>0, (load(&row.requests_tat_ns) if requests else load(&row.tokens_tat_ns)) - now_ns)
 
 
 cdef enum:

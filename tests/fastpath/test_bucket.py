@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import random
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -290,14 +292,18 @@ NAMES = [b"org", b"team", b"app", b"key"]
 PLANS = [[3, 1], [3], [0, 1, 2, 3], [2, 0]]
 
 
+ROWS = 16
+
+
 class BucketsAgainstModel(RuleBasedStateMachine):
-    """Two slots admit by four plans over four scopes."""
+    """Two slots admit by four plans over four scopes, while strangers take the rows that rest."""
 
     def __init__(self) -> None:
         super().__init__()
         with tempfile.TemporaryDirectory() as directory:
-            self.memory = NodeMemory.create(f"{directory}/node", 2, 16, 1024)
+            self.memory = NodeMemory.create(f"{directory}/node", 2, ROWS, 1024)
         self.now = 10**13
+        self.strangers = 0
         self.held: list[tuple[int, int, int, int]] = []
 
     @initialize(limits=st.lists(LIMITS, min_size=4, max_size=4))
@@ -309,7 +315,12 @@ class BucketsAgainstModel(RuleBasedStateMachine):
         self.make_plans()
 
     def make_plans(self) -> None:
-        self.plans = [[table.plan([self.scopes[i] for i in plan]) for plan in PLANS] for table in self.tables]
+        try:
+            self.plans = [
+                [table.plan_at(self.now, [self.scopes[i] for i in plan]) for plan in PLANS] for table in self.tables
+            ]
+        except RuntimeError:  # strangers have taken all that rested: the plans of before go on
+            assert self.tables[0].rows_used == ROWS
 
     @rule(
         slot=st.integers(0, 1),
@@ -322,6 +333,9 @@ class BucketsAgainstModel(RuleBasedStateMachine):
         self.now += wait
         plan = self.plans[slot][which]
         outcome, expected, position = plan.admit_at(self.now, tokens, nano), (ADMITTED, 0), 0
+        if outcome == TABLE_FULL:  # nothing was taken, as the model will tell
+            assert self.strangers and self.tables[0].rows_used == ROWS and plan.retry_after_ms == 0
+            return
         for position, i in enumerate(PLANS[which]):
             expected = self.model[i].debit(slot, self.now, tokens, nano)
             if expected[0]:
@@ -358,6 +372,20 @@ class BucketsAgainstModel(RuleBasedStateMachine):
         self.held = [one for one in self.held if one[0] != slot]
         for scope in self.model:
             scope.in_flight[slot] = scope.reserved[slot] = 0
+
+    @rule(hours=st.integers(1, 30), count=st.integers(1, ROWS), nano=st.integers(0, 9))
+    def strangers_take_rows_that_rest(self, hours: int, count: int, nano: int) -> None:
+        """Nothing is lost by it: what rested was as if it had never been used."""
+        self.now += hours * HOUR_NS
+        for _ in range(count):
+            self.strangers += 1
+            try:
+                plan = self.tables[0].plan_at(self.now, [Scope(b"stranger/%d" % self.strangers, 5, 5, 5, 50)])
+            except RuntimeError:
+                assert self.tables[0].rows_used == ROWS
+                continue
+            assert plan.admit_at(self.now, 5, nano) == ADMITTED
+            plan.cancel(5, nano)
 
     @rule()
     def reload(self) -> None:
@@ -575,10 +603,21 @@ def hammer_budget(path: str, slot: int, seconds: float, limit: int, most: int, o
     out.send(done)
 
 
+def patiently_planned(table: Table, scope: Scope) -> Plan:
+    """A holder of the lock that the machine does not let run for long makes the table seem full."""
+    until = time.monotonic() + 10
+    while True:
+        try:
+            return table.plan([scope])
+        except RuntimeError:
+            if time.monotonic() > until:
+                raise
+
+
 def hammer_last_unit(path: str, slot: int, seconds: float, began_ns: int, periods: int, out: Connection) -> None:
     """Every millisecond all go for the one unit of a new period."""
     table = Table(NodeMemory.attach(path), 4 * slot)  # shares on cache lines of their own: more time between reads
-    plans = [table.plan([Scope(b"one", budget_nano_usd=1, period=1 + i)]) for i in range(periods)]
+    plans = [patiently_planned(table, Scope(b"one", budget_nano_usd=1, period=1 + i)) for i in range(periods)]
     done = Hammering()
     while (period := (time.monotonic_ns() - began_ns) // 10**6) < periods:
         if period >= 0 and plans[period].admit(0, 1) == ADMITTED:
@@ -647,7 +686,13 @@ CROWDS = [
 ]
 
 
-@pytest.mark.parametrize(("processes", "seconds"), CROWDS)
+@pytest.mark.parametrize(
+    ("processes", "seconds"),
+    [
+        pytest.param(8, 1.0, id="fast"),
+        pytest.param(8, 10.0, id="long", marks=[pytest.mark.nightly, pytest.mark.timeout(120)]),
+    ],
+)
 def test_processes_never_admit_more_than_burst_and_refill(
     path: str, memory: NodeMemory, processes: int, seconds: float
 ) -> None:
@@ -755,3 +800,27 @@ def test_a_killed_process_leaves_nothing_held(tmp_path: Path, kills: int) -> Non
         for _ in range(3):
             plan.cancel(0, 10)
         assert plan.budget_left() == budget - table.spent(b"one", 3) - 10
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kills"),
+    [(1.5, 20), pytest.param(60.0, 1_000, marks=[pytest.mark.nightly, pytest.mark.timeout(200)])],
+    ids=["fast", "long"],
+)
+def test_killed_at_any_instruction_processes_leave_no_lock_no_place_and_no_overshoot(
+    tmp_path: Path, seconds: float, kills: int
+) -> None:
+    path, seed = str(tmp_path / "killed"), random.SystemRandom().getrandbits(32)
+    NodeMemory.create(path, slots=3, limit_rows=40, metrics_bytes=1024)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fastpath.bucket_killer", path, str(seconds), str(seed)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+    killed, admitted, too_soon, no_place, no_money = map(int, done.stdout.split())
+    assert killed >= kills
+    assert admitted > 30_000
+    assert min(too_soon, no_place, no_money) > 0
