@@ -5,9 +5,10 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.stamp
 KERNELS := $(wildcard src/_fastpath/*.pyx)
-TYPES   := $(wildcard src/_fastpath/*.pxd src/gateway/*/*.pxd src/gateway/*/*/*.pxd)
+NATIVE  := $(wildcard bench/native/*.pyx)
+TYPES   := $(wildcard src/_fastpath/*.pxd src/gateway/*/*.pxd src/gateway/*/*/*.pxd bench/native/*.pxd)
 # Python with a .pxd beside it is compiled too.
-SOURCES := $(KERNELS) $(TYPES) $(patsubst %.pxd,%.py,$(filter src/gateway/%,$(TYPES))) \
+SOURCES := $(KERNELS) $(NATIVE) $(TYPES) $(patsubst %.pxd,%.py,$(filter src/gateway/%,$(TYPES))) \
              $(wildcard vocabularies/*.*) setup.py pyproject.toml
 
 # A lock lists the whole closure with the digest of each file: nothing is resolved, and nothing else gets in.
@@ -21,6 +22,9 @@ NEWER    = $(shell for minor in 14 13 12; do \
                  && "$$python" -c "import ssl, venv" 2>/dev/null && echo "$$python" && exit; \
              done; \
            done)
+
+comma   := ,
+space   := $() $()
 
 section  = @printf '\n== %s  [%s]\n' '$(1)' "$$(date +%T)"
 
@@ -50,7 +54,7 @@ lint: setup  ## ruff, mypy, stubtest and the floors of the architecture
 	$(call section,mypy)
 	$(BIN)/mypy
 	$(call section,stubtest)
-	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist .stubtest-allowlist --ignore-unused-allowlist $(KERNELS:src/_fastpath/%.pyx=_fastpath.%)
+	PYTHONPATH=. $(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist .stubtest-allowlist --ignore-unused-allowlist $(KERNELS:src/_fastpath/%.pyx=_fastpath.%) $(NATIVE:bench/native/%.pyx=bench.native.%)
 	$(call section,import-linter)
 	$(BIN)/lint-imports
 
@@ -99,6 +103,7 @@ $(STAMP)-kernels: $(SOURCES) | $(STAMP)-run
 	$(call section,native kernels and vocabularies (a minute))
 	@for built in $$(find src/gateway -name '*.so'); do [ -f "$${built%%.*}.pxd" ] || rm "$$built"; done
 	$(PIP) install --no-build-isolation --no-deps --editable .
+	THROUGHWAY_KERNELS=$(subst $(space),$(comma),$(basename $(notdir $(NATIVE)))) $(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
 # Keeps the versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.

@@ -1,4 +1,5 @@
-"""Builds the native kernels of `src/_fastpath` and the vocabularies that one of them reads; the rest is declared in pyproject.toml.
+"""Builds the native kernels of `src/_fastpath` and the vocabularies that one of them reads, and for a working tree those of `bench`; the
+rest is declared in pyproject.toml.
 
 Environment switches, each off unless set to 1:
     THROUGHWAY_DEBUG      -O0 -g3, assertions kept
@@ -74,18 +75,21 @@ class Build(build):
 
 
 SRC = ROOT / "src"
+BENCH = ROOT / "bench"
+# The bench's own kernels are built in place, on Linux, and never installed: no wheel has them, not even an editable one.
+WITH_BENCH = sys.platform == "linux" and "--inplace" in sys.argv
 COMMON = {"language_level": 3, "linetrace": COVERAGE, "auto_pickle": False, "autotestdict": False}
 KERNELS = {**COMMON, "boundscheck": DEBUG, "wraparound": False, "cdivision": True, "initializedcheck": False}
 # Python that is compiled with the types of the .pxd beside it means what it means uncompiled.
 TYPED_PYTHON = {**COMMON, "annotation_typing": False, "nonecheck": True, "always_allow_keywords": True}
 
 
-def extensions(paths: Iterable[Path], directives: dict[str, object]) -> list[Extension]:
-    """The modules that these sources become, but for those that THROUGHWAY_KERNELS leaves out."""
+def extensions(paths: Iterable[Path], directives: dict[str, object], root: Path = SRC) -> list[Extension]:
+    """The modules under `root` that these sources become, but for those that THROUGHWAY_KERNELS leaves out."""
     wanted = set(filter(None, os.environ.get("THROUGHWAY_KERNELS", "").split(",")))
     modules = [
         Extension(
-            ".".join(path.relative_to(SRC).with_suffix("").parts),
+            ".".join(path.relative_to(root).with_suffix("").parts),
             [str(path.relative_to(ROOT))],
             extra_compile_args=compile_args,
             define_macros=[("CYTHON_TRACE", "1")] if COVERAGE else [],
@@ -95,7 +99,7 @@ def extensions(paths: Iterable[Path], directives: dict[str, object]) -> list[Ext
     ]
     return cythonize(
         modules,
-        include_path=["src"],
+        include_path=["src", "."],
         build_dir=os.environ.get("THROUGHWAY_CYTHON_DIR", "build/cython"),
         annotate=switched_on("THROUGHWAY_ANNOTATE"),
         compiler_directives=directives,
@@ -107,6 +111,8 @@ setup(
     ext_modules=[
         *extensions(SRC.glob("_fastpath/*.pyx"), KERNELS),
         *extensions((path.with_suffix(".py") for path in SRC.glob("gateway/**/*.pxd")), TYPED_PYTHON),
+        *(extensions(BENCH.glob("native/*.pyx"), KERNELS, ROOT) if WITH_BENCH else ()),
     ],
+    package_dir={"": "src", **({"bench": "bench"} if WITH_BENCH else {})},
     options={"build_ext": {"parallel": os.cpu_count()}},
 )

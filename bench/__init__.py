@@ -10,4 +10,9 @@
     compare     gateways beside each other, a package of its own
 
 A new thing to measure is a `Scenario`; a new thing to compare with is a `Target` in `servers`.
+
+Beside it, for any gateway:
+
+    upstream    a mock provider that plays a script: `python -m bench upstream`
+    native      what of it is compiled
 """

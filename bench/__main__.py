@@ -41,6 +41,7 @@ app = App(
 )
 app.command("bench.compare.command:compare_app", name="compare")
 app.command("bench.compare.command:report_app", name="report")
+app.command("bench.upstream.command:app", name="upstream")
 _err = Console(stderr=True, highlight=False)
 
 _POSITIVE = validators.Number(gte=1)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).parents[1] / "src"
+ROOT = Path(__file__).parents[1]
 
 
 def pytest_configure() -> None:
     """A compiled module hides its source: one that is older than that would be tested in its place."""
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    for built in SRC.rglob(f"*{suffix}"):
+    for built in (*(ROOT / "src").rglob(f"*{suffix}"), *(ROOT / "bench/native").glob(f"*{suffix}")):
         base = built.with_name(built.name.removesuffix(suffix))
         sources = [base.with_suffix(kind) for kind in (".pyx", ".py", ".pxd")]
         if not base.with_suffix(".pxd").exists():

@@ -17,7 +17,7 @@ import pytest
 from gateway import __version__
 
 ROOT = Path(__file__).parents[2]
-TREE = ("src", "vocabularies", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "NOTICE")
+TREE = ("src", "vocabularies", "bench", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "NOTICE")
 KERNELS = sorted(path.stem for path in (ROOT / "src/_fastpath").glob("*.pyx"))
 COMPILED = sorted(str(path.relative_to(ROOT / "src").with_suffix("")) for path in (ROOT / "src/gateway").rglob("*.pxd"))
 # The build is judged, not the speed of what it makes: without optimisation it takes a third of the time.
