@@ -95,7 +95,7 @@ def read(text: str) -> Costs:
     return costs
 
 
-def measure(module: str, arguments: Sequence[str] = (), few: int = 300, many: int = 1_300) -> Costs:
+def measure(module: str, arguments: Sequence[str] = (), few: int = 300, many: int = 5_300) -> Costs:
     """What a repetition costs in `python -m MODULE [ARGUMENT ...] REPETITIONS`.
 
     Raises:
