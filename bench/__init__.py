@@ -14,5 +14,6 @@ A new thing to measure is a `Scenario`; a new thing to compare with is a `Target
 Beside it, for any gateway:
 
     upstream    a mock provider that plays a script: `python -m bench upstream`
-    native      what of it is compiled
+    client      load on any gateway, and what its callers see: `python -m bench load`
+    native      what of these is compiled
 """

@@ -42,6 +42,7 @@ app = App(
 app.command("bench.compare.command:compare_app", name="compare")
 app.command("bench.compare.command:report_app", name="report")
 app.command("bench.upstream.command:app", name="upstream")
+app.command("bench.client.command:app", name="load")
 _err = Console(stderr=True, highlight=False)
 
 _POSITIVE = validators.Number(gte=1)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import yaml
 
-from bench.errors import BenchError
+from bench.errors import BenchError, keyed
 from bench.native.draw import Draw
 
 Number = float | str
@@ -137,9 +137,7 @@ def checked(content: object) -> Script:
     try:
         script = msgspec.convert(content, Script)
     except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `")
-        key = where.removesuffix("`").removeprefix("$").lstrip(".")
-        raise BenchError(f"{key}: {message}" if key else message) from None
+        raise BenchError(keyed(error)) from None
     played(script, None)
     for number, route in enumerate(script.routes):
         played(script, route, f"routes[{number}].")
@@ -224,6 +222,4 @@ def fault(text: str) -> Fault:
     try:
         return msgspec.convert(dict(pairs), Fault, strict=False)
     except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$.")
-        key = where.removesuffix("`")
-        raise BenchError(f"--fault {text}: {key + ': ' if key else ''}{message}") from None
+        raise BenchError(f"--fault {text}: {keyed(error)}") from None

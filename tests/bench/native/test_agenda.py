@@ -109,7 +109,7 @@ def test_between_two_wakes_lies_a_tick_and_a_lone_task_waits_for_none() -> None:
         for number in range(400):  # one each 50 us for 20 ms
             agenda.at(Call(done.append), begun + number * 50_000)
         await all_done(agenda)
-        assert 2 <= agenda.wakes <= 6  # 20 ms in ticks of 5 ms
+        assert 1 <= agenda.wakes <= 6  # 20 ms in ticks of 5 ms; fewer where the machine was busy
 
     play(scene, tick_us=5_000)
     assert len(done) == 400

@@ -1,0 +1,10 @@
+"""Load on any gateway, and what its callers see: `python -m bench load`.
+
+    payloads    what is asked: built in, or a file of one's own
+    run         connections, the run, its progress
+    result      the figures, and whether they may be trusted
+    table       the figures for a terminal
+    command     the command line
+
+`bench.native.caller` asks and reads, `bench.native.histogram` counts.
+"""

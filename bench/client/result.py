@@ -1,0 +1,114 @@
+"""The figures of a run, and whether they may be trusted."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from bench.native.histogram import Histogram
+
+MAX_BUSY_SHARE: Final = 0.95
+"""Of a core, with the time that the load generator waited for one: beyond, it could not have asked more."""
+TRUNCATED: Final = ("cut", "no_terminal", "error_event")
+"""Failures that leave a caller with a part of its answer."""
+
+
+class Times(msgspec.Struct, frozen=True):
+    """A distribution, in microseconds."""
+
+    count: int
+    mean_us: float
+    p50_us: float
+    p90_us: float
+    p99_us: float
+    p999_us: float
+    max_us: float
+
+
+class Streams(msgspec.Struct, frozen=True):
+    """What callers of streams saw."""
+
+    first_token: Times
+    gap: Times
+    duration: Times
+    events: int
+
+
+class Generator(msgspec.Struct, frozen=True):
+    """What the load generator did to make this."""
+
+    lag: Times
+    """How late it sent what was due; of an open loop."""
+    max_lag_us: float
+    """Of its 99th percentile: beyond, what is measured is this side."""
+    busy_share: float
+    """Of the measured time in which it ran or waited for a core."""
+    cpu_us_per_request: float
+    waited: int
+    """Requests that found all connections busy; their time ran."""
+    reconnects: int
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
+
+    target: str
+    loop: Literal["open", "closed"]
+    arrivals: Literal["constant", "poisson"] | None
+    asked_per_s: float | None
+    connections: int
+    seconds: float
+    requests: int
+    """Whose time to be sent fell in the measured time."""
+    answered: int
+    """Of those: whole and well."""
+    answered_per_s: float
+    received_bytes: int
+    latency: Times
+    """From when a request was to be sent to the end of its answer."""
+    failures: dict[str, int]
+    statuses: dict[int, int]
+    streams: Streams | None
+    generator: Generator
+    latency_buckets_us: list[tuple[float, int]]
+    """(at most, count): all of the distribution."""
+
+    @property
+    def failed(self) -> int:
+        return sum(self.failures.values())
+
+    @property
+    def failed_share(self) -> float:
+        total = self.answered + self.failed
+        return self.failed / total if total else 0.0
+
+    @property
+    def truncated(self) -> int:
+        return sum(self.failures.get(kind, 0) for kind in TRUNCATED)
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why the figures say more of the load generator than of the target; empty where they do not."""
+        found = []
+        if self.generator.lag.p99_us > self.generator.max_lag_us:
+            found.append(
+                f"the load generator fell behind its schedule: p99 of its lateness is {self.generator.lag.p99_us:,.0f} us, "
+                f"at most {self.generator.max_lag_us:,.0f} may be"
+            )
+        if self.generator.busy_share > MAX_BUSY_SHARE:
+            found.append(
+                f"the load generator was at its limit: it ran, or waited for a core, for {self.generator.busy_share:.0%} of "
+                "the time; what the target could do is not known"
+            )
+        return found
+
+    def as_json(self) -> bytes:
+        extra = {"failed": self.failed, "truncated": self.truncated, "trusted": not self.doubts, "doubts": self.doubts}
+        return msgspec.json.encode({**msgspec.to_builtins(self, str_keys=True), **extra})
+
+
+def times(histogram: Histogram) -> Times:
+    """The distribution that a histogram of nanoseconds holds."""
+    p50, p90, p99, p999 = (histogram.percentile(percent) / 1e3 for percent in (50, 90, 99, 99.9))
+    return Times(histogram.count, histogram.mean / 1e3, p50, p90, p99, p999, histogram.maximum / 1e3)
