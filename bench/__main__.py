@@ -92,6 +92,20 @@ def bench(
     return EXIT_OVER_BUDGET if breaches else 0
 
 
+@app.command(name="budgets")
+def budgets_(
+    *,
+    update: Annotated[bool, Parameter(negative="", help="Write what was measured into the file.")] = False,
+) -> int:
+    """Hold kernels against bench/budgets.toml: instructions by callgrind, and ratios to libraries in the same run.
+
+    Needs valgrind. Exits with 1 where a figure breaks its budget; says which commit last moved that.
+    """
+    from bench.kernels import kept  # noqa: PLC0415 - compiles what it needs, which other commands do not
+
+    return kept.main(update=update, console=Console(highlight=False), errors=_err)
+
+
 def _measured(settings: rounds.Settings) -> Report:
     columns = (
         TextColumn("{task.description:<36}"),

@@ -24,9 +24,11 @@ from bench.errors import BenchError, MissingError
 
 _K = TypeVar("_K")
 
+_ROOT = Path(__file__).parents[1]
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?")
 _CYCLE = re.compile(r"'\d+$")
 """Behind a function's name where it calls itself, by how deep."""
+_TOTAL = re.compile(r"^totals: (\d+)", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -102,8 +104,7 @@ def measure(module: str, arguments: Sequence[str] = (), few: int = 300, many: in
         MissingError: valgrind is not on this machine.
         BenchError: the module failed.
     """
-    if shutil.which("valgrind") is None:
-        raise MissingError("instructions are counted by valgrind, which is missing: apt install valgrind")
+    _require_valgrind()
     first = subprocess.run([sys.executable, "-m", module, *arguments, "1"], capture_output=True, text=True, check=False)
     if first.returncode != 0:  # it also leaves compiled Python for the runs that count
         raise BenchError(f"{module} failed: {first.stderr.strip()[-500:]}")
@@ -116,19 +117,45 @@ def measure(module: str, arguments: Sequence[str] = (), few: int = 300, many: in
     return more.less(less, many - few)
 
 
+def between_marks(module: str, arguments: Sequence[str], mark: str) -> list[int]:
+    """Instructions of `python -m MODULE [ARGUMENT ...]` from each call of the C function `mark` to the next.
+
+    The interpreter starts without `site`, which would take most of the time.
+
+    Raises:
+        MissingError: valgrind is not on this machine.
+        BenchError: the module failed.
+    """
+    _require_valgrind()
+    with TemporaryDirectory(prefix="throughway-bench-") as folder:
+        _valgrind(["-S", "-m", module, *arguments], Path(folder) / "part", f"--dump-before={mark}")
+        files = sorted(Path(folder).glob("part.*"), key=lambda file: int(file.suffix[1:]))
+        totals = [_TOTAL.search(file.read_text(errors="replace")) for file in files]
+    return [int(total[1]) for total in totals if total is not None][1:]
+
+
+def _require_valgrind() -> None:
+    if shutil.which("valgrind") is None:
+        raise MissingError("instructions are counted by valgrind, which is missing: apt install valgrind")
+
+
 def _run(command: Sequence[str], file: Path) -> Costs:
+    _valgrind(["-m", *command], file)
+    return read(file.read_text(errors="replace"))
+
+
+def _valgrind(arguments: Sequence[str], file: Path, *options: str) -> None:
     ran = subprocess.run(
-        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", sys.executable, "-m", *command],
+        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", *options, sys.executable, *arguments],
         env={**_environment(), "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
         check=False,
     )
     if ran.returncode != 0:
-        raise BenchError(f"{' '.join(command)} failed under valgrind: {ran.stderr.strip()[-500:]}")
-    return read(file.read_text(errors="replace"))
+        raise BenchError(f"{' '.join(arguments)} failed under valgrind: {ran.stderr.strip()[-500:]}")
 
 
 def _environment() -> dict[str, str]:
     """The same for everybody: the length of an environment moves the stack, and with it some figures."""
-    return {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[1])}
+    return {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{_ROOT}:{_ROOT / 'src'}"}

@@ -13,7 +13,7 @@ from _fastpath.tokens cimport Encoding
 
 cdef extern from *:
     """
-    #define STRINGS(x) #x
+    #include <stdint.h>
     #if defined(__clang__)
     #define COMPILER "clang " __clang_version__
     #elif defined(__GNUC__)
@@ -21,10 +21,29 @@ cdef extern from *:
     #else
     #define COMPILER "unknown"
     #endif
+
+    static void waste_instructions(int64_t count) {
+        for (volatile int64_t left = count / 4; left > 0; left = left - 1) { }
+    }
+
+    /* callgrind closes a part where it enters here */
+    static void __attribute__((noinline)) tw_bench_mark(void) { __asm__ volatile(""); }
     """
     const char *C_COMPILER "COMPILER"
+    void waste_instructions(int64_t count)
+    void tw_bench_mark()
 
 COMPILER = C_COMPILER.decode()
+
+
+def mark():
+    """Ends a part of what is counted."""
+    tw_bench_mark()
+
+
+def waste(int64_t instructions):
+    """About so many."""
+    waste_instructions(instructions)
 
 
 def clock(int64_t times):

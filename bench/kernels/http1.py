@@ -11,9 +11,9 @@ import h11
 import httptools
 
 from _fastpath.http1 import RequestHead, ResponseHead
-from bench.kernels.bodies import REQUEST_HEAD, RESPONSE_HEAD
 from bench.kernels.frame import Case, called, rounds_asked_for, show
 from bench.kernels.native import loops
+from bench.kernels.wire import REQUEST_HEAD, RESPONSE_HEAD
 
 NS_A_HEAD = 1_000  # a million a second
 

@@ -9,9 +9,9 @@ from functools import partial
 
 import msgspec
 
-from bench.kernels.bodies import EVENTS
 from bench.kernels.frame import Case, Run, called, rounds_asked_for, show
 from bench.kernels.native import loops
+from bench.kernels.wire import EVENTS
 
 READ_BYTES = 16_384
 STREAM = b"".join(EVENTS)

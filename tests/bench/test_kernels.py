@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 import pytest
 
-from bench.kernels import bodies, bucket, cachekey, frame, http1, jsonscan, sse, tokens
+from bench.kernels import bodies, bucket, cachekey, frame, http1, jsonscan, sse, tokens, wire
 
 
 class Measured(Protocol):
@@ -63,5 +63,5 @@ def test_a_figure_is_of_bytes_or_of_parts_and_is_held_against_its_bar() -> None:
 
 def test_the_bodies_are_what_a_decoder_reads_and_the_heads_have_ten_fields() -> None:
     assert all(msgspec.json.decode(body)["model"] for body in bodies.BODIES.values())
-    assert {len(event) for event in bodies.EVENTS} <= set(range(180, 220))
-    assert bodies.REQUEST_HEAD.count(b"\r\n") - 2 == bodies.RESPONSE_HEAD.count(b"\r\n") - 2 == 10
+    assert {len(event) for event in wire.EVENTS} <= set(range(180, 220))
+    assert wire.REQUEST_HEAD.count(b"\r\n") - 2 == wire.RESPONSE_HEAD.count(b"\r\n") - 2 == 10
