@@ -2,9 +2,11 @@
 
     peers       the table of what can be compared: how each is installed, configured, started and asked
     install     environments for peers, under a cache directory
+    scenes      what is asked
     place       one peer that runs, on its core
     press       the load; all that knows which program makes it
-    streams     a lone caller of streams, for the time to the first token
+    arrivals    an open loop
+    streams     a lone caller of streams for the time to the first token, and many that stay
     experiment  turns: a fresh start, then every phase; rounds of turns
     samples     what a run has seen, as it is stored
     figures     from samples to figures; imports nothing of the above but samples

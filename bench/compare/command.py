@@ -47,6 +47,9 @@ def compare(
     warm_up: Annotated[
         int, Parameter(validator=validators.Number(gte=0), help="Seconds of each scenario, before the first phase.")
     ] = 2,
+    streams: Annotated[
+        int, Parameter(validator=validators.Number(gte=0), help="Held open at the same time, at the end; 0 for none.")
+    ] = 1_000,
     json: Annotated[bool, Parameter(negative="", help="Print samples and figures as JSON.")] = False,
     page: Annotated[
         Path | None, Parameter(name="--html", help="Write the report to this file, as one page that needs no other.")
@@ -63,7 +66,9 @@ def compare(
     if install_:
         for name in names:
             _install(name)
-    run = _measured(experiment.Settings(names, tuple(dict.fromkeys(scenario)), rounds, seconds, connections, warm_up))
+    run = _measured(
+        experiment.Settings(names, tuple(dict.fromkeys(scenario)), rounds, seconds, connections, warm_up, streams)
+    )
     _report(run, json=json, page=page)
     return 0
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+import sys
 import tempfile
 import threading
 import time
@@ -24,18 +25,21 @@ from pathlib import Path
 from typing import Final
 
 from bench import proc, rounds, servers
-from bench.compare import place, press, streams
+from bench.compare import arrivals, place, press, streams
 from bench.compare.install import missing
 from bench.compare.peers import DIRECT, PEERS, Peer
 from bench.compare.place import Place, Where
-from bench.compare.samples import Conditions, Load, Machine, Memory, Run, Skipped, Target, Turn
+from bench.compare.samples import Conditions, Held, Load, Machine, Memory, Run, Skipped, Target, Turn
+from bench.compare.scenes import SCENES, Scene
 from bench.errors import BenchError, MissingError
-from bench.scenarios import SCENARIOS, Scenario
 
 _MEMORY_EVERY_S: Final = 0.5
 _FULL_ROUNDS: Final = 10
 """How often each connection of a full load should be answered: what is under way at the end has cost CPU, and counts for nothing."""
 _FULL_AT_MOST_S: Final = 30
+
+_HELD_WINDOW_S: Final = 8.0
+_HELD_BEGUN_S: Final = 90.0
 
 OnStep = Callable[[str], None]
 
@@ -47,10 +51,11 @@ class Settings:
     Args:
         targets: names, each of `PEERS`; direct and what is missing are seen to.
         rounds: turns of each target, 1 or more.
-        scenarios: names, each of `SCENARIOS`.
+        scenarios: names, each of `SCENES`.
         seconds: of a phase.
         connections: of a full load.
         warm_up_s: of each scenario with a full load, before the first phase.
+        streams: held at the same time, at the end; 0 for none.
     """
 
     targets: tuple[str, ...]
@@ -59,6 +64,7 @@ class Settings:
     seconds: int = 4
     connections: int = 64
     warm_up_s: int = 2
+    streams: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Phase:
     """One load. Steps on the way to a full one are for latency alone: what they cost is not told apart."""
 
     name: str
-    scenario: Scenario
+    scenario: Scene
     connections: int
     full: bool = False
     first: bool = False
@@ -75,18 +81,18 @@ class Phase:
 
 def phases(settings: Settings) -> tuple[Phase, ...]:
     """In the order in which they are gone through: a lone caller, steps up to a full load, streams."""
-    chat = SCENARIOS["chat"]
+    chat = SCENES["chat"]
     steps = [count for count in (1, 2, 4, 8, 16, 32, 64, 128, 256) if count < settings.connections]
     return (
         *(Phase(f"chat {count}", chat, count) for count in steps if "chat" in settings.scenarios),
-        *(Phase("stream first", SCENARIOS[name], 1, first=True) for name in settings.scenarios if name == "stream"),
-        *(Phase(f"{name} full", SCENARIOS[name], settings.connections, full=True) for name in settings.scenarios),
+        *(Phase("stream first", SCENES[name], 1, first=True) for name in settings.scenarios if name == "stream"),
+        *(Phase(f"{name} full", SCENES[name], settings.connections, full=True) for name in settings.scenarios),
     )
 
 
 def steps(settings: Settings) -> int:
     """How often `on_step` is called at most."""
-    return len({DIRECT, *settings.targets}) * settings.rounds * (1 + len(phases(settings)))
+    return len({DIRECT, *settings.targets}) * settings.rounds * (3 + len(phases(settings)) + bool(settings.streams))
 
 
 def run(settings: Settings, on_step: OnStep) -> Run:
@@ -104,7 +110,7 @@ def run(settings: Settings, on_step: OnStep) -> Run:
     with tempfile.TemporaryDirectory(prefix="throughway-bench-") as temporary, _apart() as (core, others):
         directory = Path(temporary)
         bench = _Bench(settings, press.press(directory), directory, core, f"sk-bench-{secrets.token_hex(16)}", on_step)
-        with servers.upstream(directory) as upstream:
+        with provider(directory) as upstream:
             turns = bench.rounds(peers, upstream.port)
         machine = Machine(
             rounds.cpu_model(), len(others) + 1, platform.release(), platform.python_version(), bench.press.version
@@ -117,6 +123,7 @@ def run(settings: Settings, on_step: OnStep) -> Run:
             seconds=settings.seconds,
             warm_up_s=settings.warm_up_s,
             connections=settings.connections,
+            streams=settings.streams,
             target_core=core,
             other_cores=tuple(others),
             busy_before=busy,
@@ -153,6 +160,18 @@ def _apart() -> Iterator[tuple[int, list[int]]]:
         os.sched_setaffinity(0, allowed)
 
 
+@contextmanager
+def provider(directory: Path) -> Iterator[servers.Server]:
+    """The scriptable provider, ready."""
+    port, log = servers.free_port(), directory / "provider.log"
+    command = [sys.executable, "-m", "bench", "upstream", "--listen", f"127.0.0.1:{port}"]
+    command += ["--script", str(servers.CONF / "provider.toml")]
+    with servers.running("the provider", command, log, directory=servers.CONF.parents[1]) as process:
+        server = servers.Server("the provider", process, port, log)
+        server.wait_until(f"{port}/v1/models")
+        yield server
+
+
 @dataclass(frozen=True, slots=True)
 class _Bench:
     settings: Settings
@@ -177,7 +196,7 @@ class _Bench:
         self.on_step(f"{label}: start")
         notes = _Notes()
         try:
-            with place.started(peer, where, SCENARIOS["chat"]) as target:
+            with place.started(peer, where, SCENES["chat"]) as target:
                 notes.start_s = target.start_s
                 self._phases(target, notes, label)
         except BenchError as error:
@@ -199,18 +218,23 @@ class _Bench:
                 if reason := wrong.get(phase.scenario.name):
                     raise BenchError(reason)
                 notes.loads[phase.name] = self._load(target, notes, phase, per_s.get(phase.scenario.name))
+        self._half(target, notes, label)
         with notes.phase("end"):
             notes.note(target, "end")
+        if self.settings.streams and "held" in target.peer.scenarios:
+            self.on_step(f"{label}: {self.settings.streams} streams")
+            with notes.phase("held"):
+                notes.held = self._hold(target, notes)
 
     def _prepare(self, target: Place, notes: _Notes) -> tuple[dict[str, str], dict[str, float]]:
         """Has each scenario prove itself, and warms it up: what is wrong, and requests/s, both by scenario."""
         wrong: dict[str, str] = {}
         per_s: dict[str, float] = {}
         for name in self._scenarios(target):
-            if reason := target.prove(SCENARIOS[name]):
+            if reason := target.prove(SCENES[name]):
                 wrong[name] = reason
             elif self.settings.warm_up_s:
-                ask = target.ask(SCENARIOS[name])
+                ask = target.ask(SCENES[name])
                 try:
                     per_s[name] = self.press.warm(ask, self.settings.connections, self.settings.warm_up_s)
                     rounds.rest(target)
@@ -219,6 +243,56 @@ class _Bench:
         with notes.phase("warm"):
             notes.note(target, "warm")
         return wrong, per_s
+
+    def _half(self, target: Place, notes: _Notes, label: str) -> None:
+        """Arrivals at half the rate of its full load, through the target, which rests since then, and then direct."""
+        full = notes.loads.get("chat full")
+        if full is None or target.process is None:
+            return
+        per_s = full.requests / full.duration_s / 2
+        direct = Place(PEERS[DIRECT], {**target.values, "PORT": target.values["UPSTREAM"]})
+        for name, asked in (("chat half", target), ("chat half direct", direct)):
+            self.on_step(f"{label}: {name}")
+            with notes.phase(name):
+                ask = asked.ask(SCENES["chat"])
+                seen = arrivals.arrive(ask, per_s, self.settings.connections, self.settings.seconds)
+                notes.loads[name] = Load(
+                    scenario="chat",
+                    connections=self.settings.connections,
+                    requests=seen.requests,
+                    duration_s=seen.duration_us / 1e6,
+                    latency_us=seen.latency_us,
+                    offered_per_s=per_s,
+                )
+
+    def _hold(self, target: Place, notes: _Notes) -> Held:
+        rounds.rest(target)
+        tree = target.tree()
+        before = proc.memory_bytes(tree) if tree else None
+        spent_s = [0.0, 0.0]
+        sizes: list[int] = []
+
+        def on_open() -> None:
+            spent_s[0] = proc.cpu_s(tree)
+
+        def on_end() -> None:
+            spent_s[1] = proc.cpu_s(tree)
+            if tree:
+                sizes.append(proc.memory_bytes(tree))
+
+        with notes.watched(target, "held", when=True):
+            flow = streams.hold(
+                target.ask(SCENES["held"]), self.settings.streams, _HELD_WINDOW_S, _HELD_BEGUN_S, on_open, on_end
+            )
+        return Held(
+            streams=flow.streams,
+            begun_s=flow.begun_s,
+            window_s=flow.window_s,
+            events=flow.events,
+            cpu_s=spent_s[1] - spent_s[0] if tree else None,
+            before_bytes=before,
+            size_bytes=sizes[0] if sizes else None,
+        )
 
     def _scenarios(self, target: Place) -> list[str]:
         return [name for name in self.settings.scenarios if name in target.peer.scenarios]
@@ -253,7 +327,6 @@ class _Bench:
             duration_s=seen.duration_us / 1e6,
             latency_us=seen.latency_us,
             cpu_s=cpu_s if tree and phase.full else None,
-            events=phase.scenario.events,
         )
 
 
@@ -266,6 +339,7 @@ class _Notes:
     start_s: float | None = None
     idle_bytes: int | None = None
     loads: dict[str, Load] = field(default_factory=dict)
+    held: Held | None = None
     memory: list[Memory] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -307,6 +381,7 @@ class _Notes:
             start_s=self.start_s,
             idle_bytes=self.idle_bytes,
             loads=self.loads,
+            held=self.held,
             memory=tuple(self.memory),
             faults=self.faults,
         )

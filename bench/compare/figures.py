@@ -20,6 +20,8 @@ YARDSTICK: Final = "nginx"
 LONE: Final = "chat 1"
 FULL: Final = "chat full"
 STREAM: Final = "stream full"
+HALF: Final = "chat half"
+HALF_DIRECT: Final = "chat half direct"
 FIRST: Final = "stream first"
 
 MIB: Final = 1_048_576
@@ -74,10 +76,34 @@ def _cpu_us(phase: str) -> Callable[[Turn, Turn | None], float | None]:
     return of
 
 
+def _event_cpu_us(turn: Turn, _: Turn | None) -> float | None:
+    held = turn.held
+    return None if held is None or held.cpu_s is None or not held.events else held.cpu_s / held.events * 1e6
+
+
+def _held_mib(turn: Turn, _: Turn | None) -> float | None:
+    return None if turn.held is None or turn.held.size_bytes is None else turn.held.size_bytes / MIB
+
+
+def _stream_kib(turn: Turn, _: Turn | None) -> float | None:
+    held = turn.held
+    if held is None or held.size_bytes is None or held.before_bytes is None:
+        return None
+    return (held.size_bytes - held.before_bytes) / held.streams / 1_024
+
+
 def _per_s(phase: str) -> Callable[[Turn, Turn | None], float | None]:
     def of(turn: Turn, _: Turn | None) -> float | None:
         load = turn.loads.get(phase)
         return None if load is None else load.requests / load.duration_s
+
+    return of
+
+
+def _offered(phase: str) -> Callable[[Turn, Turn | None], float | None]:
+    def of(turn: Turn, _: Turn | None) -> float | None:
+        load = turn.loads.get(phase)
+        return None if load is None else load.offered_per_s
 
     return of
 
@@ -122,10 +148,24 @@ def _start_ms(turn: Turn, _: Turn | None) -> float | None:
     return None if turn.start_s is None else turn.start_s * 1e3
 
 
+def _added_half_us(share: float) -> Callable[[Turn, Turn | None], float | None]:
+    """Beside direct at the same rate, in the same turn."""
+
+    def of(turn: Turn, _: Turn | None) -> float | None:
+        through, direct = turn.loads.get(HALF), turn.loads.get(HALF_DIRECT)
+        if through is None or direct is None:
+            return None
+        over, under = through.at(share), direct.at(share)
+        return None if over is None or under is None else over - under
+
+    return of
+
+
 GROUPS: Final = {
     "What it costs": (
         Figure("cpu_us", "CPU us a request", "CPU us", FULL, _cpu_us(FULL), 1),
         Figure("stream_cpu_us", "CPU us a stream", "stream us", STREAM, _cpu_us(STREAM), 1),
+        Figure("event_cpu_us", "CPU us a streamed event", "event us", "held", _event_cpu_us, 1),
         Figure("requests_per_s", "requests/s at one core", "req/s", FULL, _per_s(FULL), less_is_better=False),
         Figure("busy_percent", "its core busy, %", "busy %", FULL, _busy(FULL), less_is_better=None),
     ),
@@ -136,9 +176,17 @@ GROUPS: Final = {
         Figure("first_p50_us", "first token, p50 us", "first p50", FIRST, _added_us(FIRST, 0.5)),
         Figure("first_p99_us", "first token, p99 us", "first p99", FIRST, _added_us(FIRST, 0.99)),
     ),
+    "What it adds at half its load": (
+        Figure("half_p50_us", "p50 us", "p50 us", HALF, _added_half_us(0.5)),
+        Figure("half_p99_us", "p99 us", "p99 us", HALF, _added_half_us(0.99)),
+        Figure("half_p999_us", "p99.9 us", "p99.9 us", HALF, _added_half_us(0.999)),
+        Figure("half_per_s", "arrivals/s", "arrivals", HALF, _offered(HALF), less_is_better=None),
+    ),
     "Memory and start": (
         Figure("idle_mib", "idle, MiB", "idle MiB", "idle", _idle_mib, 1),
-        Figure("loaded_mib", "after all loads, MiB", "loaded MiB", "end", _loaded_mib, 1),
+        Figure("held_mib", "with all streams held, MiB", "held MiB", "held", _held_mib, 1),
+        Figure("stream_kib", "a held stream, KiB", "KiB each", "held", _stream_kib, 1),
+        Figure("loaded_mib", "after all loads, MiB", "loaded", "end", _loaded_mib, 1),
         Figure("slope_mib", "growth under load, MiB a minute", "MiB/min", FULL, _slope_mib, 1),
         Figure("start_ms", "start, ms", "start ms", "start", _start_ms),
     ),

@@ -224,7 +224,8 @@ def _steps_lines(run: Run, share: float, name: str) -> str:
 
 def _steps(target: Target) -> list[str]:
     """Phases of growing width, as the turns went through them."""
-    return [phase for phase in target.turns[0].loads if phase.startswith("chat ")] if target.turns else []
+    loads = target.turns[0].loads if target.turns else {}
+    return [phase for phase, load in loads.items() if load.scenario == "chat" and load.offered_per_s is None]
 
 
 def _step(target: Target, phase: str, share: float) -> svg.Point | None:

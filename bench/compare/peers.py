@@ -61,7 +61,7 @@ class Peer:
     says_port: str = ""
     version: tuple[str, ...] = ()
     afterwork_s: float = 0.0
-    scenarios: tuple[str, ...] = ("chat", "stream")
+    scenarios: tuple[str, ...] = ("chat", "stream", "held")
 
 
 _TENSORZERO: Final = """\
@@ -170,7 +170,8 @@ PEERS: Final = {
                 "RATE_LIMIT_RPS": "10000000",
                 "RATE_LIMIT_BURST": "10000000",
             },
-            scenarios=("chat",),
+            model="gpt-4o-mini",  # it has one upstream address: no path tells it what to play
+            scenarios=("chat", "stream"),
         ),
         Peer(
             name="smg",
@@ -182,7 +183,8 @@ PEERS: Final = {
                 "--worker-urls", "http://127.0.0.1:@UPSTREAM@", "--api-key", "@KEY@", "--log-level", "error",
                 "--prometheus-host", "127.0.0.1", "--prometheus-port", "@OPS@", "--disable-retries", "--disable-circuit-breaker",
             ),
-            scenarios=("chat",),
+            model="gpt-4o-mini",  # it has one upstream address: no path tells it what to play
+            scenarios=("chat", "stream"),
         ),
         Peer(
             name="throughway",

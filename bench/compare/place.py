@@ -16,8 +16,8 @@ from bench import proc, rounds, servers
 from bench.compare.install import home
 from bench.compare.peers import Peer
 from bench.compare.press import Ask
+from bench.compare.scenes import Scene
 from bench.errors import BenchError
-from bench.scenarios import Scenario
 
 _START_S: Final = 120.0
 _POLL_S: Final = 0.005
@@ -63,29 +63,29 @@ class Place:
     def tree(self) -> list[int]:
         return [] if self.process is None else proc.family(self.process.pid, proc.all_stats())
 
-    def ask(self, scenario: Scenario) -> Ask:
-        """The request of a scenario, as this peer wants it."""
-        body = json.loads(scenario.body)
-        values = {**self.values, "PREFIX": scenario.prefix, "MODEL": body["model"]}
+    def ask(self, scene: Scene) -> Ask:
+        """The request of a scene, as this peer wants it."""
+        body = json.loads(scene.body)
+        values = {**self.values, "PREFIX": scene.prefix, "MODEL": body["model"]}
         body["model"] = servers.fill(self.peer.model, values)
         headers = {"content-type": "application/json", "authorization": f"Bearer {values['KEY']}"}
         headers |= {name: servers.fill(value, values) for name, value in self.peer.headers.items()}
         url = servers.fill(f"http://127.0.0.1:@PORT@{self.peer.path}", values)
         return Ask(url, headers, json.dumps(body, separators=(",", ":")))
 
-    def prove(self, scenario: Scenario, timeout_s: float = _POLL_ANSWER_S) -> str | None:
+    def prove(self, scene: Scene, timeout_s: float = _POLL_ANSWER_S) -> str | None:
         """What is wrong with its answer; None if it came through whole."""
         try:
-            status, answer = self.ask(scenario).once(timeout_s)
+            status, answer = self.ask(scene).once(timeout_s)
         except OSError as error:
             return str(error)
-        if status == 200 and all(word in answer for word in scenario.words):
+        if status == 200 and all(word in answer for word in scene.words):
             return None
-        return f"it answers the scenario {scenario.name} with {status}: {answer[:300]}"
+        return f"it answers {scene.name} with {status}: {answer[:300]}"
 
 
 @contextmanager
-def started(peer: Peer, where: Where, first: Scenario) -> Iterator[Place]:
+def started(peer: Peer, where: Where, first: Scene) -> Iterator[Place]:
     """The peer, from exec to the first whole answer, and stopped at the end of the block.
 
     Raises:
@@ -131,7 +131,7 @@ def _command(peer: Peer, values: Mapping[str, str]) -> list[str]:
     return [program if "/" in program else servers.find(program), *arguments]
 
 
-def _wait(place: Place, first: Scenario) -> None:
+def _wait(place: Place, first: Scene) -> None:
     """Asks until it answers well."""
     assert place.process is not None
     assert place.log is not None

@@ -19,7 +19,7 @@ from bench.compare.samples import SHARES
 from bench.errors import BenchError
 
 _GRACE_S: Final = 60.0
-ANSWER_S: Final = 20
+ANSWER_S: Final = 60
 """A request that takes longer has failed."""
 
 _SCRIPT: Final = """\
@@ -45,6 +45,20 @@ class Ask:
     url: str
     headers: Mapping[str, str]
     body: str
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.url.removeprefix("http://").partition("/")[0].partition(":")
+        return host, int(port)
+
+    def message(self) -> bytes:
+        """The request as it goes over a connection that is kept."""
+        address, _, path = self.url.removeprefix("http://").partition("/")
+        body = self.body.encode()
+        fields = {"host": address, **self.headers, "content-length": str(len(body))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"POST /{path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
     def once(self, timeout_s: float = ANSWER_S) -> tuple[int, str]:
         """Asks as an application would: status and body of the answer."""

@@ -13,7 +13,7 @@ import msgspec
 
 from bench.errors import BenchError
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """Raised when a reader of older files would misread a new one."""
 
 SHARES: Final = tuple(sorted({0.5, *(round(1 - 10 ** (-step / 10), 6) for step in range(41))}))
@@ -31,8 +31,6 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """At each of `SHARES`."""
     cpu_s: float | None = None
     """User and system time of all processes of the target; None for direct, and on the way to a full load."""
-    events: int = 0
-    """Of an answer; 0 where it is no stream."""
     offered_per_s: float | None = None
     """Arrivals of an open loop; None for a closed one."""
 
@@ -56,6 +54,24 @@ class Memory(msgspec.Struct, frozen=True):
     phase: str
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """Streams that were open at the same time, each with four events a second."""
+
+    streams: int
+    begun_s: float
+    """From the first request until each had its first event."""
+    window_s: float
+    """How long all of them flowed."""
+    events: int
+    """That came meanwhile."""
+    cpu_s: float | None
+    """That the target spent meanwhile; None for direct."""
+    before_bytes: int | None
+    """Memory, at rest before; None for direct."""
+    size_bytes: int | None
+    """Memory at the end of the window."""
+
+
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """A target from its start to its stop."""
 
@@ -66,6 +82,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """After the first answer, at rest."""
     loads: dict[str, Load] = {}
     """By phase."""
+    held: Held | None = None
     memory: tuple[Memory, ...] = ()
     faults: dict[str, str] = {}
     """Why a phase gave no figure, by phase; `start` stands for all of them."""
@@ -107,6 +124,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_s: int
     connections: int
     """Of a full load."""
+    streams: int
+    """Held at the same time."""
     target_core: int
     other_cores: tuple[int, ...]
     """Of load and upstream."""

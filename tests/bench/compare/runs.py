@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.compare.samples import SHARES, Conditions, Load, Machine, Memory, Run, Skipped, Target, Turn
+import msgspec
+
+from bench.compare.samples import SHARES, Conditions, Held, Load, Machine, Memory, Run, Skipped, Target, Turn
 
 STORED = Path(__file__).with_name("run.json")
 """The same, as `compare --json` printed it."""
@@ -16,15 +18,27 @@ def latencies(base_us: float) -> tuple[float, ...]:
     return tuple(base_us + step for step in range(len(SHARES)))
 
 
-def load(base_us: float, cpu_s: float | None, requests: int = 10_000, connections: int = 1, events: int = 0) -> Load:
+def load(base_us: float, cpu_s: float | None, requests: int = 10_000, connections: int = 1) -> Load:
     return Load(
-        scenario="stream" if events else "chat",
+        scenario="chat",
         connections=connections,
         requests=requests,
         duration_s=4.0,
         latency_us=latencies(base_us),
         cpu_s=cpu_s,
-        events=events,
+    )
+
+
+def held(cpu_us: float) -> Held:
+    """An event costs as much as a request under a full load; a stream 10 KiB."""
+    return Held(
+        streams=1_024,
+        begun_s=0.5,
+        window_s=8.0,
+        events=32_000,
+        cpu_s=cpu_us * 32_000 / 1e6,
+        before_bytes=63 * MIB,
+        size_bytes=73 * MIB,
     )
 
 
@@ -34,18 +48,23 @@ def turn(number: int, base_us: float, cpu_us: float | None, start_s: float | Non
     loads = {
         "chat 1": load(base_us, None if cpu_s is None else cpu_s * 1.5),
         "chat 8": load(base_us * 3, cpu_s, requests=20_000, connections=8),
+        "chat half": msgspec.structs.replace(load(base_us * 4, None), offered_per_s=1_250.0),
+        "chat half direct": msgspec.structs.replace(load(base_us * 3, None), offered_per_s=1_250.0),
         "stream first": load(base_us * 2, None, requests=1_000),
         "chat full": load(base_us * 10, cpu_s, connections=64),
-        "stream full": load(base_us * 20, None if cpu_s is None else cpu_s * 2, connections=64, events=50),
+        "stream full": load(base_us * 20, None if cpu_s is None else cpu_s * 2, connections=64),
     }
     sizes = {"idle": (50,), "chat full": (60, 62, 64), "end": (63,)}
     phases = [(phase, size) for phase, each in sizes.items() for size in each]
     memory = [Memory(minute * 60.0, size * MIB, phase) for minute, (phase, size) in enumerate(phases)]
+    if cpu_us is None:
+        loads = {name: one for name, one in loads.items() if not name.startswith("chat half")}
     return Turn(
         round=number,
         start_s=start_s,
         idle_bytes=None if cpu_us is None else 50 * MIB,
         loads={name: one for name, one in loads.items() if name not in faults},
+        held=None if cpu_us is None or "held" in faults else held(cpu_us),
         memory=() if cpu_us is None else tuple(memory),
         faults={name.replace("_", " "): reason for name, reason in faults.items()},
     )
@@ -87,6 +106,7 @@ RUN = Run(
         seconds=4,
         warm_up_s=2,
         connections=64,
+        streams=1_024,
         target_core=1,
         other_cores=(0,),
         busy_before=0.5,

@@ -38,7 +38,7 @@ def test_a_short_comparison_measures_all_writes_its_page_skips_with_a_word_and_l
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no cache"))
     page = tmp_path / "report.html"
-    options = ("--scenario", "chat", "--connections", "1", "--html", str(page))
+    options = ("--scenario", "chat", "--connections", "1", "--streams", "0", "--html", str(page))
     run = compared(tmp_path / "tmp", *options, names=("nginx", "throughway", "envoy"))
     assert [one["name"] for one in run["targets"]] == ["direct", "nginx", "throughway"]
     assert [one["name"] for one in run["skipped"]] == ["envoy"]
@@ -58,7 +58,7 @@ def test_a_short_comparison_measures_all_writes_its_page_skips_with_a_word_and_l
 @needs_servers
 @needs_two_cores
 def test_every_figure_is_there_for_a_gateway_and_a_proxy(tmp_path: Path) -> None:
-    run = compared(tmp_path / "tmp", "--connections", "4", names=("nginx", "haproxy", "throughway"))
+    run = compared(tmp_path / "tmp", "--connections", "4", "--streams", "100", names=("nginx", "haproxy", "throughway"))
     for target in run["targets"][1:]:
         assert target["turns"][0]["faults"] == {}
         assert target["figures"].keys() >= FIGURES.keys() - {

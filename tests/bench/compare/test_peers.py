@@ -9,7 +9,7 @@ import yaml
 from bench import servers
 from bench.compare import command, peers
 from bench.compare.install import Packages
-from bench.scenarios import SCENARIOS
+from bench.compare.scenes import SCENES
 
 EACH = pytest.mark.parametrize("peer", peers.PEERS.values(), ids=peers.PEERS)
 FILLED = {"PORT", "OPS", "UPSTREAM", "KEY", "HOME", "HERE", "PYTHON", "PREFIX", "MODEL"}
@@ -62,7 +62,7 @@ def test_what_is_fetched_is_pinned(peer: peers.Peer) -> None:
 @EACH
 def test_features_and_scenarios_are_named(peer: peers.Peer) -> None:
     assert peer.features
-    assert set(peer.scenarios) <= set(SCENARIOS)
+    assert set(peer.scenarios) <= set(SCENES)
     assert "chat" in peer.scenarios
 
 

@@ -34,8 +34,8 @@ def test_a_stored_run_is_read_as_it_was() -> None:
     [
         ("", "is no run of compare"),
         ('{"machine": {}}', "is no run of compare: .*schema"),
-        ('{"schema": 99}', "has schema 99; this bench reads 1"),
-        ('{"schema": 1}', "is no run of compare: .*machine"),
+        ('{"schema": 99}', "has schema 99; this bench reads 2"),
+        ('{"schema": 2}', "is no run of compare: .*machine"),
     ],
     ids=["empty", "another file", "newer", "cut"],
 )

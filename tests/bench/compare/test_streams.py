@@ -89,3 +89,46 @@ def test_quantiles_are_samples_themselves() -> None:
     found = dict(zip(SHARES, streams.quantiles([float(number) for number in range(1, 1_001)]), strict=True))
     assert (found[0.0], found[0.5], found[0.99], found[0.999]) == (1, 500, 990, 999)
     assert set(streams.quantiles([7.0])) == {7.0}
+
+
+def test_held_streams_are_counted_while_all_flow() -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD)
+        while True:
+            connection.sendall(chunk(EVENT))
+            time.sleep(0.02)
+
+    called: list[str] = []
+    with served(answer) as ask:
+        flow = streams.hold(ask, 20, 0.3, 10, lambda: called.append("open"), lambda: called.append("end"))
+    assert (flow.streams, called) == (20, ["open", "end"])
+    assert 0.3 <= flow.window_s < 3
+    assert 20 <= flow.events <= 20 * 0.02 * 3_000
+
+
+@pytest.mark.parametrize(
+    ("answered", "message"),
+    [
+        (b"HTTP/1.1 503 X\r\ncontent-length: 2\r\n\r\nno", "a stream was refused: b'HTTP/1.1 503 X.* b'no'"),
+        (HEAD + chunk(EVENT) + chunk(DONE), "a stream ended before it was left"),
+        (b"", "a stream failed"),
+    ],
+    ids=["refused", "ended", "cut"],
+)
+def test_a_held_stream_that_fails_fails_them_all(answered: bytes, message: str) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(answered)
+        connection.shutdown(socket.SHUT_WR)
+
+    with served(answer) as ask, pytest.raises(BenchError, match=message):
+        streams.hold(ask, 4, 30, 10, lambda: None, lambda: None)
+
+
+def test_streams_that_do_not_begin_are_counted() -> None:
+    turns = iter(range(100))
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD + (chunk(EVENT) if next(turns) < 3 else b""))
+
+    with served(answer) as ask, pytest.raises(BenchError, match=r"of 5 streams 3 had begun after 0\.5 s"):
+        streams.hold(ask, 5, 30, 0.5, lambda: None, lambda: None)
