@@ -57,7 +57,7 @@ def compare(
 ) -> int:
     """Measure gateways beside each other: the same scenarios through each, in turn, alone on the same core.
 
-    Needs Linux, two cores, and Debian's packages nginx and wrk. Installs nothing unless told to.
+    Needs Linux, two cores, and Debian's package wrk. Installs nothing unless told to.
     """
     if sys.platform != "linux":
         raise MissingError("the bench runs on Linux only: it reads CPU times from /proc")

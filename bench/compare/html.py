@@ -11,6 +11,7 @@ from bench.compare.figures import (
     DIRECT,
     FIGURES,
     GROUPS,
+    HALF,
     LONE,
     MIB,
     YARDSTICK,
@@ -102,7 +103,9 @@ def _parts(run: Run) -> Iterator[str]:
     )
     yield _tiles(run)
     yield _section("CPU a request", _CPU_SAYS, _cpu_bars(run))
-    yield _section("How long a lone caller waits", _TAIL_SAYS, _tail_lines(run))
+    yield _section("How long a lone caller waits", _TAIL_SAYS, _tail_lines(run, LONE, "Latency of a lone caller"))
+    if any(loads_of(target, HALF) for target in run.targets):
+        yield _section("How long callers wait at half load", _HALF_SAYS, _tail_lines(run, HALF, "Latency at half load"))
     yield _section(
         "Throughput against latency",
         _STEPS_SAYS,
@@ -121,6 +124,10 @@ _CPU_SAYS: Final = (
 _TAIL_SAYS: Final = (
     "One connection, one request at a time, microseconds. Each further nine to the right is as wide as the one before, "
     "so that the tail can be seen. Direct is load and upstream alone: what lies above it was added."
+)
+_HALF_SAYS: Final = (
+    "Requests arrive evenly, whether or not those before are answered, at half the rate that each target reached: "
+    "a wait counts from when a request was due."
 )
 _STEPS_SAYS: Final = (
     "From one connection to a full load: further right is more work done, further down is less waiting."
@@ -187,10 +194,10 @@ def _cpu_bars(run: Run) -> str:
     return svg.bars(rows, axis, "CPU a request: " + ", ".join(f"{row.name} {row.text}" for row in rows))
 
 
-def _tail_lines(run: Run) -> str:
+def _tail_lines(run: Run, phase: str, label: str) -> str:
     series = []
     for target in _drawn(run):
-        curve = pooled(target, LONE)
+        curve = pooled(target, phase)
         points = [
             (1 / (1 - share), value)
             for share, value in zip(SHARES, curve, strict=False)
@@ -202,7 +209,7 @@ def _tail_lines(run: Run) -> str:
         series,
         svg.tail_axis("share of requests answered within"),
         svg.log_axis(values, "\u00b5s"),
-        "Latency of a lone caller",
+        label,
     )
 
 

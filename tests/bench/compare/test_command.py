@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,6 +68,21 @@ def test_every_figure_is_there_for_a_gateway_and_a_proxy(tmp_path: Path) -> None
             "first_p99_us",
             "slope_mib",
         }  # those need more than a second
+
+
+@pytest.mark.nightly
+@needs_servers
+@needs_two_cores
+def test_a_comparison_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    process = start(tmp_path, "compare", "--target", "nginx", "--seconds", "1", "--rounds", "9", "--streams", "0")
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("*/1-nginx/nginx.pid")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == command.EXIT_INTERRUPTED, err
+    assert left_behind(tmp_path) == []
 
 
 def test_a_stored_run_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,9 +24,15 @@ def test_the_page_is_whole_and_needs_nothing_else() -> None:
 
 
 def test_it_shows_each_plot_and_follows_the_readers_light_or_dark() -> None:
-    assert PAGE.count("<svg") == 5
+    assert PAGE.count("<svg") == 6
     assert "prefers-color-scheme: dark" in PAGE
-    for title in ("CPU a request", "How long a lone caller waits", "Throughput against latency", "Memory over a turn"):
+    for title in (
+        "CPU a request",
+        "How long a lone caller waits",
+        "How long callers wait at half load",
+        "Throughput against latency",
+        "Memory over a turn",
+    ):
         assert f"<h2>{title}</h2>" in PAGE
 
 
