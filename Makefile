@@ -76,7 +76,7 @@ newer:  ## the tests that depend on the Python, on a newer one where this machin
 	if [ -z "$$python" ]; then echo 'none on this machine: nothing to do'; exit 0; fi; \
 	venv=.venv-$${python##*/python}; \
 	$(MAKE) --no-print-directory setup PYTHON="$$python" VENV="$$venv" && \
-	"$$venv/bin/python" -m pytest -m 'not nightly and not model' --ignore tests/packaging --ignore tests/deploy
+	"$$venv/bin/python" -m pytest -m 'not nightly and not model' --ignore tests/packaging --ignore tests/deploy --ignore tests/bench
 
 bench: setup  ## what it costs, beside nginx in the same run
 	$(BIN)/python -m bench

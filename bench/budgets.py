@@ -1,4 +1,4 @@
-"""What kernels may cost: `budgets.toml`, and whether they keep to it.
+"""What kernels and the parts of a request may cost: `budgets.toml`, and whether they keep to it.
 
 Two kinds of figure, neither of them a time. Instructions that a kernel takes, counted by callgrind (`bench.kernels.counts`): exact,
 but of one compiler and Python, so there is a table for each `fingerprint`. Ratios to a library in the same run
@@ -44,6 +44,16 @@ RATIOS = Kind("ratios", "times as fast", gate=0.15, noise=0.08, more_is_better=T
 
 def instructions_of(fingerprint: str) -> Kind:
     return Kind(f'instructions."{fingerprint}"', "instructions", gate=0.03, noise=0.005)
+
+
+def request_of(fingerprint: str) -> Kind:
+    """Of a whole governed request without sockets."""
+    return Kind(f'request."{fingerprint}"', "instructions", gate=0.03, noise=0.005)
+
+
+def ledger_of(fingerprint: str) -> Kind:
+    """Of its parts: small ones take turns in who pays for what is done once in a while, such as a new date."""
+    return Kind(f'ledger."{fingerprint}"', "instructions", gate=0.06, noise=0.02)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`python -m bench budgets`: measures the kernels, and says which keep to their budgets."""
+"""`python -m bench budgets`: measures kernels and a request's parts, and says which keep to their budgets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from bench import budgets
 from bench.budgets import Figures, Kind, Measure
 from bench.kernels import counts, ratios
+from bench.ledger import parts
 
 EXIT_OVER_BUDGET = 1
 
@@ -21,6 +22,8 @@ def main(*, update: bool, console: Console, errors: Console, file: Path = budget
     kinds: dict[Kind, Measure] = {
         budgets.instructions_of(counts.fingerprint()): counts.instructions,
         budgets.RATIOS: ratios.ratios,
+        budgets.request_of(counts.fingerprint()): parts.whole,
+        budgets.ledger_of(counts.fingerprint()): parts.parts,
     }
     for kind, measure in kinds.items():
         figures, breaches = budgets.check(kind, measure, text, file)

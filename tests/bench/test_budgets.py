@@ -15,6 +15,7 @@ from bench import budgets
 from bench.budgets import RATIOS, Breach, Figures, Kind
 from bench.kernels import counts, kept, ratios
 from bench.kernels.counted import KERNELS
+from bench.ledger import parts
 
 COUNTS = budgets.instructions_of("a machine, CPython 3.11")
 TEXT = """\
@@ -126,6 +127,8 @@ def test_the_command_fails_over_a_breach_and_over_what_is_not_budgeted(
     def run(counted: Figures, update: bool = False) -> tuple[int, str]:
         monkeypatch.setattr(counts, "instructions", Measured(*[counted] * 3))
         monkeypatch.setattr(ratios, "ratios", Measured(*[{"a, library": 4.0}] * 3))
+        monkeypatch.setattr(parts, "whole", Measured({"a request": 30}))
+        monkeypatch.setattr(parts, "parts", Measured({"admit": 10, "route": 20}))
         return kept.main(update=update, console=console, errors=console, file=file), capsys.readouterr().out
 
     file.write_text(TEXT)

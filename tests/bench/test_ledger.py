@@ -11,7 +11,7 @@ import pytest
 from bench import callgrind
 from bench.callgrind import Costs
 from bench.errors import BenchError
-from bench.ledger import __main__ as ledger
+from bench.ledger import parts as ledger
 
 PROFILE = """\
 # callgrind format
@@ -114,7 +114,7 @@ def test_the_request_that_is_counted_is_a_whole_one() -> None:
 def test_a_request_is_counted_the_same_twice() -> None:
     if shutil.which("valgrind") is None:
         pytest.skip("valgrind is missing")
-    first, second = (ledger.ledger(callgrind.measure("bench.ledger.request")) for _ in range(2))
+    first, second = (ledger.measured() for _ in range(2))
     assert first.keys() == second.keys()
     for name, cost in first.items():
         if name != ledger.REST:
