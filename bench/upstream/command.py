@@ -30,6 +30,9 @@ def upstream(
     gap_ms: Annotated[str | None, Parameter(help="Between two events: a number or a distribution.")] = None,
     text_bytes: Annotated[str | None, Parameter(help="Of an answer's text: a number or a distribution.")] = None,
     token_bytes: Annotated[int | None, Parameter(help="Of text in an event of a stream.")] = None,
+    tick_us: Annotated[
+        int, Parameter(validator=validators.Number(gte=0, lte=100_000), help="How late a dense event may be.")
+    ] = 500,
     seed: Annotated[int | None, Parameter(help="Of all that is drawn.")] = None,
     fault: Annotated[
         tuple[str, ...],
@@ -63,7 +66,7 @@ def upstream(
     if gap_ms is not None and tokens_per_s is None:
         content["tokens_per_s"] = None
     summary = serve.serve(
-        scripts.checked(content), serve.parse_address(listen), workers, tls, lambda url: print(url, flush=True)
+        scripts.checked(content), serve.parse_address(listen), workers, tick_us, tls, lambda url: print(url, flush=True)
     )
     if json:
         print(msgspec.json.encode(summary).decode())

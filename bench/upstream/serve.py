@@ -31,9 +31,6 @@ from bench.upstream.plan import Plan
 from bench.upstream.script import Script
 
 BACKLOG: Final = 4_096
-TICK_US: Final = 100
-"""What is due within so much of each other may leave in one wake of the loop."""
-
 _PR_SET_PDEATHSIG: Final = 1
 _HANDSHAKE_S: Final = 30.0
 
@@ -64,7 +61,7 @@ def parse_address(text: str) -> Address:
 
 
 def serve(
-    played: Script, address: Address, workers: int, tls: Path | None, on_ready: Callable[[str], object]
+    played: Script, address: Address, workers: int, tick_us: int, tls: Path | None, on_ready: Callable[[str], object]
 ) -> Summary:
     """Plays until SIGINT or SIGTERM.
 
@@ -72,6 +69,7 @@ def serve(
         played: what to play.
         address: where to listen.
         workers: processes, each with a socket of its own.
+        tick_us: what is due within so much of each other may leave in one wake of the loop.
         tls: a file with certificate and key (PEM), made where there is none.
         on_ready: called with the URL once all listen.
 
@@ -93,13 +91,13 @@ def serve(
             _die_with(parent)
             code = 1
             try:
-                _play(plan, sockets[number], context, number, results, lambda: None)
+                _play(plan, sockets[number], context, number, tick_us, results, lambda: None)
                 code = 0
             finally:
                 os._exit(code)
         children.append(child)
     try:
-        _play(plan, sockets[0], context, 0, results, lambda: on_ready(url))
+        _play(plan, sockets[0], context, 0, tick_us, results, lambda: on_ready(url))
     finally:
         for child in children:
             os.kill(child, signal.SIGTERM)
@@ -146,6 +144,7 @@ def _play(
     listening: socket.socket,
     context: ssl.SSLContext | None,
     number: int,
+    tick_us: int,
     results: mmap.mmap,
     on_ready: Callable[[], object],
 ) -> None:
@@ -154,7 +153,7 @@ def _play(
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, stop.set)
-        agenda = Agenda(loop, TICK_US)
+        agenda = Agenda(loop, tick_us)
         provider = plan.factory(agenda, tls=context is not None, worker=number)
         protocols = cast("Callable[[], asyncio.Protocol]", provider.accept)
         server = await loop.create_server(
