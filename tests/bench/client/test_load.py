@@ -9,6 +9,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,29 @@ def test_a_load_generator_at_its_limit_says_so(mock: Mock) -> None:
     result = play(mock.url, built_in(), rate=400_000, connections=16, timeout_s=0.2)
     assert result.generator.busy_share > 0.95
     assert any(doubt.startswith("the load generator was at its limit: it ran, or waited") for doubt in result.doubts)
+
+
+def test_connections_that_the_target_closes_are_made_again() -> None:
+    """One answer a connection, as `connection: close` says, and each time a new one."""
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError):  # it is closed: the test is over
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    if connection.recv(65_536):
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        result = play(
+            f"http://127.0.0.1:{listening.getsockname()[1]}", built_in(), connections=1, rate=100, seconds=0.2
+        )
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+    assert (result.failures, result.answered) == ({}, result.requests)
+    assert result.generator.reconnects >= result.answered
 
 
 # -- what is sent
