@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import servers
+
 ROOT = Path(__file__).parents[3]
+_WITH_US = (servers.find("setpriv"), "--pdeathsig", "TERM", "--")  # a run of tests that is killed leaves nobody
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Mock:
 @contextmanager
 def playing(*arguments: str, stop_by: signal.Signals = signal.SIGTERM) -> Iterator[Mock]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench", "upstream", "--listen", "127.0.0.1:0", "--json", *arguments],
+        [*_WITH_US, sys.executable, "-m", "bench", "upstream", "--listen", "127.0.0.1:0", "--json", *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.PIPE,
