@@ -401,7 +401,9 @@ class _Client:
                 await watch
                 return False
             elif step is RESET:
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection = writer.get_extra_info("socket")
+                if connection.fileno() >= 0:  # the peer may have gone first
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
                 return False
             else:
