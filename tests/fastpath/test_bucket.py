@@ -738,12 +738,12 @@ def test_a_reservation_beyond_the_budget_is_refused_before_it_is_added_up(memory
 
 
 def test_a_reader_never_misses_money_between_reserved_and_spent(tmp_path: Path) -> None:
-    path, periods = str(tmp_path / "units"), 1000
+    path, periods = str(tmp_path / "units"), 3000
     memory = NodeMemory.create(path, slots=16, limit_rows=2 * periods, metrics_bytes=1024)
     results = run(hammer_last_unit, path, 4, 0, time.monotonic_ns() + 2_500 * 10**6, periods)
     table = Table(memory, 0)
     spent = [table.spent(b"one", 1 + period) for period in range(periods)]
-    assert sum(spent) == sum(done.spent for done in results) > periods // 10
+    assert sum(spent) == sum(done.spent for done in results) > periods // 30
     assert max(spent) == 1
 
 
