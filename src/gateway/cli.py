@@ -331,6 +331,12 @@ def _show_status(answer: dict[str, Any]) -> None:
     for worker in answer["workers"]:
         table.add_row(*(str(worker[name]) for name in _WORKER_COLUMNS))
     console.print(table)
+    for each in answer.get("calibrations", []):  # which a node of an older version does not tell
+        console.print(
+            f"prompt tokens of {each['provider']} {each['model']}, {each['script']}: {each['ratio']:.3f} of what is counted here",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 _WORKER_COLUMNS = {

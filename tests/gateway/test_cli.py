@@ -190,6 +190,10 @@ def test_status_fits_a_terminal_of_80_columns_and_cuts_no_figure(
         if columns == 80:
             assert max(map(len, shown.splitlines())) <= columns
             assert [int(word) for word in shown.splitlines()[-1].split() if word.isdigit()] == list(figures.values())
+    learnt = {"provider": "anthropic", "model": "claude-x", "script": "latin", "ratio": 1.25, "counted_tokens": 9_000}
+    cli._show_status({**answer, "calibrations": [learnt]})
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "prompt tokens of anthropic claude-x, latin: 1.250 of what is counted here"
 
 
 def test_a_list_of_keys_cuts_no_id(config: Path) -> None:

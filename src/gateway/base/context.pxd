@@ -10,13 +10,14 @@ cdef class TargetEntry:
     cdef public Rates rates
     cdef public bytes fields, model_json
     cdef public dict heads, metrics
+    cdef public object calibration
 
 cdef class ModelEntry:
     cdef public object model
     cdef public str encoding
     cdef public int64_t max_output_tokens
     cdef public Rates rates
-    cdef public list targets, fallbacks, schedule
+    cdef public list targets, fallbacks, schedule, calibrations
     cdef public Py_ssize_t turn
 
 cdef class KeyEntry:
@@ -25,7 +26,7 @@ cdef class KeyEntry:
     cdef public dict allowed
     cdef public Plan plan
     cdef public list scope_names
-    cdef public int64_t tokens_per_minute, budget_ends_s, expires_at_s
+    cdef public int64_t tokens_per_minute, budget_ends_s, expires_at_s, learns_at_ms
     cdef public bytes record
 
 cdef class Compiled:
@@ -53,7 +54,7 @@ cdef class Context:
     cdef public int64_t deadline_ns
 
     cdef public Plan plan
-    cdef public int64_t reserved_tokens, reserved_nano_usd, prompt_tokens
+    cdef public int64_t reserved_tokens, reserved_nano_usd, prompt_tokens, counted_tokens
     cdef public bytes limit_fields
 
     cdef public bint hide_usage, counts

@@ -14,6 +14,7 @@ from _fastpath.http1 import ResponseHead
 from _fastpath.metrics import Cell, Histogram
 from _fastpath.upstream import UpstreamConnection
 from _fastpath.usage import Rates, Usage
+from gateway.base.calibration import Calibration
 from gateway.base.ports import Exchange
 from gateway.base.snapshot import Key, Model, Provider, Target
 from gateway.base.usage import rates_of
@@ -80,7 +81,7 @@ def record_part(**fields: str) -> bytes:
 class TargetEntry:
     """A target, ready to be called."""
 
-    __slots__ = ("fields", "heads", "metrics", "model_json", "pool", "provider", "rates", "target")
+    __slots__ = ("calibration", "fields", "heads", "metrics", "model_json", "pool", "provider", "rates", "target")
 
     def __init__(self, target: Target, provider: Provider, pool: ProviderPool, heads: dict[str, bytes]) -> None:
         self.target = target
@@ -93,6 +94,8 @@ class TargetEntry:
         self.model_json = msgspec.json.encode(target.model)
         self.rates = rates_of(target.price) if target.price is not None else None
         """None where nobody knows what it costs."""
+        self.calibration: Calibration | None = None
+        """None where prompts are counted with the model's own vocabulary."""
         self.metrics: dict[tuple[str, str], RouteMetrics] = {}
         """By endpoint and public model: at most a few."""
 
@@ -100,11 +103,24 @@ class TargetEntry:
 class ModelEntry:
     """A model by its public name."""
 
-    __slots__ = ("encoding", "fallbacks", "max_output_tokens", "model", "rates", "schedule", "targets", "turn")
+    __slots__ = (
+        "calibrations",
+        "encoding",
+        "fallbacks",
+        "max_output_tokens",
+        "model",
+        "rates",
+        "schedule",
+        "targets",
+        "turn",
+    )
 
     def __init__(self, model: Model, targets: list[TargetEntry]) -> None:
         self.model = model
         self.encoding = model.encoding
+        calibrations = [t.calibration for t in targets if t.calibration is not None]
+        self.calibrations: list[Calibration] | None = calibrations or None
+        """Of its targets, where prompts are not counted with their own vocabulary."""
         self.max_output_tokens = model.max_output_tokens
         self.targets = targets
         self.fallbacks: list[ModelEntry] = []
@@ -133,6 +149,7 @@ class KeyEntry:
         "budget_ends_s",
         "expires_at_s",
         "key",
+        "learns_at_ms",
         "plan",
         "record",
         "scope_names",
@@ -152,6 +169,8 @@ class KeyEntry:
         self.scope_names: list[str] = []
         self.tokens_per_minute = -1
         """The tightest of the scopes'; -1 where there is none."""
+        self.learns_at_ms = 0
+        """Unix time from which on what it is answered is an observation for a calibration again."""
         self.budget_ends_s = 0
         """Unix second at which the plan's shortest budget period ends and the plan must be made anew."""
 
@@ -212,6 +231,7 @@ class Context:
         "compiled",
         "connection",
         "cost_nano_usd",
+        "counted_tokens",
         "counts",
         "deadline_ns",
         "endpoint",
@@ -270,7 +290,8 @@ class Context:
         """It stays counted as a request, whatever becomes of it: it was long, or a provider has been given it."""
         self.reserved_tokens = 0
         self.reserved_nano_usd = 0
-        self.prompt_tokens = 0
+        self.prompt_tokens = self.counted_tokens = 0
+        # the second: of the prompt's text before they were corrected; 0 where nothing is to be corrected
         self.limit_fields = b""
         """Header lines that tell what is left of the limits."""
 

@@ -109,6 +109,8 @@ class Model(_Value, frozen=True):
     fallbacks: tuple[str, ...] = ()
     encoding: str = "o200k_base"
     """The vocabulary with which prompt tokens are counted."""
+    estimated: bool = False
+    """It is not the model's own: what it counts is corrected by what providers tell."""
     max_output_tokens: int = 4_096
     """What a request is taken to ask for when it names no bound of its own."""
 

@@ -31,6 +31,7 @@ from gateway.base.files import replace_private
 from gateway.base.node import Bounds, Node, ServerTimeouts
 from gateway.base.ports import SOURCE_KINDS, SnapshotSource, SourceStatus
 from gateway.base.snapshot import Encoded, Key, Limits, Snapshot, Team, encode
+from gateway.dataplane.calibrations import learnt
 from gateway.dataplane.worker import Log
 from gateway.net.edge import listen, native_edge
 
@@ -352,6 +353,7 @@ class Agent:
                 "source": self._services.source.status,
             },
             "workers": workers,
+            "calibrations": learnt(memory),
         }
 
     def _row(self, slot: int) -> dict[str, object]:

@@ -12,6 +12,7 @@ from _fastpath.wheel import Wheel
 from gateway.base.context import Compiled, KeyEntry, ModelEntry, TargetEntry
 from gateway.base.snapshot import Key, Provider, Snapshot, is_reference
 from gateway.codec.dialects import openai
+from gateway.dataplane.calibrations import Calibrations
 from gateway.net.dial import MAX_HANDSHAKES, Dialer, Resolver
 from gateway.net.pool import UpstreamPool
 from gateway.net.tls import TlsFiles
@@ -87,9 +88,16 @@ class Pools:
 
 
 def compile_snapshot(
-    snapshot: Snapshot, pools: Pools, resolve: Resolve, admission: Admission
+    snapshot: Snapshot,
+    pools: Pools,
+    resolve: Resolve,
+    admission: Admission,
+    calibrations: Calibrations | None = None,
 ) -> Generator[None, None, Compiled]:
     """Makes what the pipeline uses, a model or a key at each step.
+
+    Args:
+        calibrations: None where no count is corrected.
 
     Raises:
         ValueError: a provider's credential cannot be resolved on this node.
@@ -103,6 +111,9 @@ def compile_snapshot(
             TargetEntry(t, providers[t.provider], pools.of(providers[t.provider]), heads[t.provider])
             for t in model.targets
         ]
+        if model.estimated and calibrations is not None:
+            for target in targets:
+                target.calibration = calibrations.of(target.provider.name, target.target.model)
         entry = compiled.models[model.name] = ModelEntry(model, targets)
         entry.schedule = schedule(targets)
         yield

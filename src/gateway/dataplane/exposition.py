@@ -27,6 +27,8 @@ _HELP = {
     "throughway_unpriced_requests_total": "Requests to targets without a known price, recorded with cost 0.",
     "throughway_estimated_usage_total": "Requests whose usage the provider did not tell, and which was counted here.",
     "throughway_estimated_prompts_total": "Prompts too long to count at once, of which samples were counted.",
+    "throughway_calibration_told_tokens_total": "Prompt tokens that providers told, where a count of ours is corrected by them.",
+    "throughway_calibration_counted_tokens_total": "The same prompts as counted here; the quotient is what counts are corrected by.",
     "throughway_loop_lag_us": "How late a worker's event loop ran its heartbeat.",
     "throughway_snapshot_swaps_total": "Snapshots that workers took into use.",
     "throughway_snapshot_failures_total": "Snapshots that workers could not use.",

@@ -32,6 +32,7 @@ from gateway.base.context import Compiled
 from gateway.base.node import Node
 from gateway.base.ports import RecordSpool, TokenCounter
 from gateway.base.snapshot import Encoded
+from gateway.dataplane.calibrations import Calibrations
 from gateway.dataplane.certificates import follow_certificates
 from gateway.dataplane.compile import Pools, Resolve, compile_snapshot, dismantle
 from gateway.dataplane.pipeline import Pipeline
@@ -170,6 +171,7 @@ class Worker:
             Authenticator(services.pepper), Accountant(registry, spool, services.log), services.log.event
         )
         self._loop_lag = registry.histogram("throughway_loop_lag_us", LOOP_LAG_US_BOUNDS)
+        self._calibrations = Calibrations(registry)
         self._swaps = registry.counter("throughway_snapshot_swaps_total")
         self._swap_failures = registry.counter("throughway_snapshot_failures_total")
         await self._load_snapshot(snapshot_file, rests=False)
@@ -315,11 +317,12 @@ class Worker:
         snapshot = await in_slices(encoded.decode(), rests=rests)
         await asyncio.to_thread(self._pools.prepare, snapshot.providers)
         admission = Admission(self._table, self._counter, {t.name: t for t in snapshot.teams})
-        steps = compile_snapshot(snapshot, self._pools, self._services.resolve, admission)
+        steps = compile_snapshot(snapshot, self._pools, self._services.resolve, admission, self._calibrations)
         compiled = await in_slices(steps, rests=rests)
         before, self._compiled = self._compiled, compiled
         self._pipeline.swap(compiled, admission)
         self._pools.keep(snapshot.providers)
+        self._calibrations.keep(snapshot)
         self._generation = generation
         self._memory.set_gauge(self._slot, slots.G_GENERATION, generation)
         self._swaps.add(1)

@@ -15,6 +15,7 @@ cdef class Accountant:
     cdef public Cell unpriced, estimated
     cpdef RouteMetrics route_metrics(self, Context ctx, TargetEntry target)
     cpdef settle(self, Context ctx)
+    cdef _learn(self, Context ctx, calibration, Usage usage)
     cpdef release(self, Context ctx)
     @cython.locals(duration_us=int64_t, provider_us=int64_t, first_token_us=int64_t)
     cpdef finish(self, Context ctx)

@@ -8,6 +8,7 @@ from _fastpath.metrics import Cell, Registry
 from _fastpath.usage import Usage
 from _fastpath.wheel import now_ns, unix_ms
 from _fastpath.writer import Writer
+from gateway.base.calibration import PAUSE_MS, Calibration, script_of
 from gateway.base.context import Context, RouteMetrics, TargetEntry, record_part
 from gateway.base.ports import RecordSpool
 
@@ -103,9 +104,20 @@ class Accountant:
                 ctx.cost_nano_usd = target.rates.cost(usage)
             else:
                 ctx.unpriced = True
+            if target.calibration is not None and ctx.counted_tokens:
+                self._learn(ctx, target.calibration, usage)
         plan, ctx.plan = ctx.plan, None
         if plan is not None:
             plan.settle(ctx.reserved_tokens, usage.input + usage.output, ctx.reserved_nano_usd, ctx.cost_nano_usd)
+
+    def _learn(self, ctx: Context, calibration: Calibration, usage: Usage) -> None:
+        """What the provider said of the prompt, for the next ones that it is sent."""
+        key, reading, at_ms = ctx.key, ctx.reading, unix_ms()
+        assert key is not None and reading is not None
+        if usage.estimated or at_ms < key.learns_at_ms:
+            return
+        if calibration.of(script_of(reading.texts)).learn(ctx.counted_tokens, reading.fixed_tokens, usage.input):
+            key.learns_at_ms = at_ms + PAUSE_MS
 
     def release(self, ctx: Context) -> None:
         """Gives the reservation back: nothing of the request was served.

@@ -14,6 +14,7 @@ import time
 from _fastpath.bucket import BUDGET, CONCURRENCY, REQUESTS, TABLE_FULL, Plan, Scope, Table
 from _fastpath.wheel import unix_ms
 from gateway.base.budget import period_at
+from gateway.base.calibration import script_of
 from gateway.base.context import Compiled, Context, KeyEntry, ModelEntry
 from gateway.base.errors import (
     BUDGET_EXCEEDED,
@@ -107,7 +108,12 @@ class Admission:
         reading, entry = ctx.reading, ctx.key
         assert reading is not None and entry is not None
         model = ctx.model = find_model(ctx.compiled, entry, reading.model)
-        ctx.prompt_tokens = prompt = reading.fixed_tokens + self._counter.count(reading.texts, model.encoding)
+        prompt = self._counter.count(reading.texts, model.encoding)
+        if model.calibrations is not None:
+            ctx.counted_tokens = prompt
+            script = script_of(reading.texts)
+            prompt = max([calibration.of(script).corrected(prompt) for calibration in model.calibrations])
+        ctx.prompt_tokens = prompt = prompt + reading.fixed_tokens
         plan = ctx.plan if ctx.plan is not None else self._plan_of(entry)
         if plan is None:
             return

@@ -15,6 +15,7 @@ from gateway.base.node import Admin, Bounds, Cors, Http2, Node, ServerTimeouts, 
 from gateway.base.snapshot import Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
 from gateway.control.config._kinds import Secret
 from gateway.control.config._reading import Reading
+from gateway.control.config._schema import ESTIMATED
 from gateway.control.keys import StoredKey, key_hmac
 from gateway.control.prices import PriceBook
 
@@ -29,10 +30,15 @@ _ENCODING_OF = (
     ("gpt-4.1", "o200k_base"),
     ("gpt-4.5", "o200k_base"),
     ("gpt-4", "cl100k_base"),
+    ("gpt-5", "o200k_base"),
+    ("chatgpt-4o", "o200k_base"),
+    ("o1", "o200k_base"),
+    ("o3", "o200k_base"),
+    ("o4-mini", "o200k_base"),
     ("gpt-3.5", "cl100k_base"),
     ("text-embedding-", "cl100k_base"),
 )
-"""Prefixes of models whose vocabulary is published, the first that fits. Others count as o200k_base; docs/operations.md says how near that is."""
+"""Prefixes of models whose vocabulary is published, the first that fits. Others are estimated; docs/operations.md says how near that is."""
 
 _PRICES = {
     "input": "input_usd_per_million",
@@ -65,9 +71,9 @@ def complete(values: Values, reading: Reading) -> PriceBook:
 
 
 def encoding_of(model: str) -> str:
-    """The vocabulary of a model by its name, with or without `organisation/` before it."""
+    """The vocabulary of a model by its name, or ESTIMATED, with or without `organisation/` before it."""
     name = model.rpartition("/")[2]
-    return next((encoding for prefix, encoding in _ENCODING_OF if name.startswith(prefix)), "o200k_base")
+    return next((encoding for prefix, encoding in _ENCODING_OF if name.startswith(prefix)), ESTIMATED)
 
 
 def _add_price(path: tuple[str | int, ...], target: Values, price: Price | None, reading: Reading) -> None:
@@ -173,7 +179,8 @@ def _model(name: str, values: Values) -> Model:
         name=name,
         targets=tuple(map(_target, values["targets"])),
         fallbacks=tuple(values.get("fallbacks", ())),
-        encoding=values["encoding"],
+        encoding=values["encoding"] if values["encoding"] != ESTIMATED else "o200k_base",
+        estimated=values["encoding"] == ESTIMATED,
         max_output_tokens=values["max_output_tokens"],
     )
 

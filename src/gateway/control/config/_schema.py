@@ -35,6 +35,7 @@ from gateway.control.config._kinds import (
 )
 
 MAX_MODEL_NAME = 256
+ESTIMATED = "estimated"
 ENCODINGS = ("o200k_base", "o200k_harmony", "cl100k_base")
 SHORTEST_KEY = 16
 
@@ -190,8 +191,9 @@ MODEL = Record(
             "Models that are tried, in order, when every target has failed.",
         ),
         "encoding": Field(
-            Choice(of=ENCODINGS),
-            "The vocabulary with which prompt tokens are counted. Absent: by the name of the first target's model.",
+            Choice(of=(*ENCODINGS, ESTIMATED)),
+            "The vocabulary with which prompt tokens are counted; `estimated`: as o200k_base, corrected by what providers tell. "
+            "Absent: by the name of the first target's model, `estimated` where its vocabulary is not published.",
         ),
         "max_output_tokens": Field(
             Integer(maximum=100_000_000),
