@@ -6,7 +6,8 @@ cdef class Reading:
     cdef public str model
     cdef public Py_ssize_t model_start, model_end, close, usage_start, usage_end
     cdef public bint stream, include_usage
-    cdef public list texts
+    cdef public list texts, image_spans, images
+    cdef public int64_t more_images
     cdef public bytes usage_text
     cdef public int64_t fixed_tokens, max_output_tokens, choices
 

@@ -7,7 +7,7 @@ answer is what that reader would.
 In a message, in its parts and in `stream_options`, a member that governs stands once: which of two counts, readers do not agree on.
 """
 
-from typing import final
+from typing import Any, final
 
 from _fastpath.usage import Usage
 
@@ -31,7 +31,13 @@ class Reading:
     texts: list[bytes]
     """What is counted as the prompt, in UTF-8."""
     fixed_tokens: int
-    """Prompt tokens that are not text: framing, images, audio, files."""
+    """Prompt tokens that are not text: framing, audio, files; images when their model is known."""
+    image_spans: list[tuple[int, int, bool]] | None
+    """Of the first MAX_IMAGES images: where the address stands between its quotes, (0, 0) where there is none; and whether low detail will do."""
+    more_images: int
+    """How many there are beyond."""
+    images: list[Any] | None
+    """What a dialect knows of them."""
     max_output_tokens: int
     """The caller's bound, of several the largest; -1 where it set none."""
     choices: int
@@ -50,9 +56,9 @@ TOKENS_A_MESSAGE: int
 """Of its framing, its role among it."""
 TOKENS_OF_PRIMING: int
 TOKENS_A_NAME: int
-TOKENS_OF_LOW_IMAGE: int
-TOKENS_OF_IMAGE: int
-"""A 1024 x 1024 image in high detail: 85 and 170 for each of four tiles."""
+TOKENS_OF_MEDIA: int
+"""Of a part that is neither text nor image, at the least."""
+MAX_IMAGES: int
 MEDIA_BYTES_A_TOKEN: int
 """Of what else stands in a part of a message: audio, a file."""
 MAX_CHOICES: int

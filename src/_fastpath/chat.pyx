@@ -36,8 +36,8 @@ cdef enum:
     C_TOKENS_A_MESSAGE = 4      # three, and one of the role (OpenAI cookbook, "How to count tokens with tiktoken")
     C_TOKENS_OF_PRIMING = 3
     C_TOKENS_A_NAME = 1
-    C_TOKENS_OF_LOW_IMAGE = 85
-    C_TOKENS_OF_IMAGE = 765     # of 1024 x 1024 in high detail: 85 and 170 for each of four tiles
+    C_TOKENS_OF_MEDIA = 765     # of what nobody knows the size of, at the least: as an image of 1024 x 1024
+    C_MAX_IMAGES = 500          # OpenAI's bound; of more, none is looked at
     C_MEDIA_BYTES_A_TOKEN = 512 # of audio and files in base64, to reserve for
     C_MAX_CHOICES = 128
     C_MOST_TOKENS = 100_000_000
@@ -45,8 +45,8 @@ cdef enum:
 TOKENS_A_MESSAGE = C_TOKENS_A_MESSAGE
 TOKENS_OF_PRIMING = C_TOKENS_OF_PRIMING
 TOKENS_A_NAME = C_TOKENS_A_NAME
-TOKENS_OF_LOW_IMAGE = C_TOKENS_OF_LOW_IMAGE
-TOKENS_OF_IMAGE = C_TOKENS_OF_IMAGE
+TOKENS_OF_MEDIA = C_TOKENS_OF_MEDIA
+MAX_IMAGES = C_MAX_IMAGES
 MEDIA_BYTES_A_TOKEN = C_MEDIA_BYTES_A_TOKEN
 MAX_CHOICES = C_MAX_CHOICES
 MOST_TOKENS = C_MOST_TOKENS
@@ -336,19 +336,33 @@ cdef enum:      # members of a message or a part that were seen
     USAGE = 1024
 
 
+cdef int note_image(Reading reading, Py_ssize_t start, Py_ssize_t end, bint low) except -1:
+    if reading.image_spans is None:
+        reading.image_spans = []
+    if len(reading.image_spans) < C_MAX_IMAGES:
+        reading.image_spans.append((start, end, low))
+    else:
+        reading.more_images += 1
+    return 0
+
+
 cdef Py_ssize_t read_image(
-    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, int64_t* tokens, Twice* twice
-) noexcept nogil:
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, Reading reading, Twice* twice
+) except -2:
     """The value of `image_url`: an address, or an object of it and how closely to look; or null."""
     cdef Key key
     cdef Py_ssize_t start
+    cdef Py_ssize_t url_start = 0, url_end = 0
     cdef int seen = 0
-    cdef bint escaped
+    cdef bint escaped, is_url, low = False
     if at < end and data[at] == c"n":
         return skip_word(data, at, end, b"null")
-    tokens[0] += C_TOKENS_OF_IMAGE
     if at < end and data[at] == QUOTE:
-        return skip_string(data, at, end, &escaped)
+        start = at + 1
+        at = skip_string(data, at, end, &escaped)
+        if at >= 0:
+            note_image(reading, start, at - 1, False)
+        return at
     if at >= end or data[at] != c"{":
         return UNSURE
     at = skip_space(data, at + 1, end)
@@ -363,18 +377,25 @@ cdef Py_ssize_t read_image(
             start = at
             at = skip_string(data, at, end, &escaped)
             if at - start == 5 and memcmp(data + start, b'"low"', 5) == 0:
-                tokens[0] += C_TOKENS_OF_LOW_IMAGE - C_TOKENS_OF_IMAGE
+                low = True
         else:
-            if is_key(&key, b"url") and not is_first(&seen, URL, b"url", start, twice):
+            is_url = is_key(&key, b"url")
+            if is_url and not is_first(&seen, URL, b"url", start, twice):
                 return UNSURE
+            start = at + 1
             at = skip_value(data, at, end)
+            if is_url and at >= 0:
+                url_start, url_end = start, at - 1
         if at >= 0:
             at = next_member(data, at, end)
-    return at + 1 if 0 <= at < end else UNSURE
+    if not 0 <= at < end:
+        return UNSURE
+    note_image(reading, url_start, url_end, low)
+    return at + 1
 
 
 cdef Py_ssize_t read_part(
-    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, list texts, int64_t* tokens, Twice* twice
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, Reading reading, int64_t* tokens, Twice* twice
 ) except -2:
     """A part of a message's content. All that it holds is reserved for: nobody knows which of several a provider takes."""
     cdef Key key
@@ -393,7 +414,7 @@ cdef Py_ssize_t read_part(
         if is_key(&key, b"text"):
             if not is_first(&seen, TEXT, b"text", key_at, twice):
                 return UNSURE
-            at = take_text(data, at, end, texts)
+            at = take_text(data, at, end, reading.texts)
         elif is_key(&key, b"type"):
             if not is_first(&seen, TYPE, b"type", key_at, twice) or at >= end or data[at] != QUOTE:
                 return UNSURE
@@ -401,29 +422,29 @@ cdef Py_ssize_t read_part(
         elif is_key(&key, b"image_url"):
             if not is_first(&seen, IMAGE, b"image_url", key_at, twice):
                 return UNSURE
-            at = read_image(data, at, end, tokens, twice)
+            at = read_image(data, at, end, reading, twice)
         else:
             at = skip_value(data, at, end)
             media += (at - start) // C_MEDIA_BYTES_A_TOKEN
         if at >= 0:
             at = next_member(data, at, end)
     if not seen & (TEXT | IMAGE):       # audio, a file, or whatever else there will be
-        media = max(media, C_TOKENS_OF_IMAGE)
+        media = max(media, C_TOKENS_OF_MEDIA)
     tokens[0] += media
     return at + 1 if 0 <= at < end else UNSURE
 
 
 cdef Py_ssize_t read_content(
-    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, list texts, int64_t* tokens, Twice* twice
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, Reading reading, int64_t* tokens, Twice* twice
 ) except -2:
     """A text, parts, or null."""
     if at >= end or data[at] != c"[":
-        return take_text(data, at, end, texts)
+        return take_text(data, at, end, reading.texts)
     at = skip_space(data, at + 1, end)
     if at < end and data[at] == c"]":
         return at + 1
     while True:
-        at = read_part(data, at, end, texts, tokens, twice)
+        at = read_part(data, at, end, reading, tokens, twice)
         if at < 0:
             return UNSURE
         at = skip_space(data, at, end)
@@ -433,7 +454,7 @@ cdef Py_ssize_t read_content(
 
 
 cdef Py_ssize_t read_message(
-    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, list texts, int64_t* tokens, Twice* twice
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, Reading reading, int64_t* tokens, Twice* twice
 ) except -2:
     """One message. `at` is its brace."""
     cdef Key key
@@ -452,7 +473,7 @@ cdef Py_ssize_t read_message(
         if is_key(&key, b"content"):
             if not is_first(&seen, CONTENT, b"content", key_at, twice):
                 return UNSURE
-            at = read_content(data, at, end, texts, tokens, twice)
+            at = read_content(data, at, end, reading, tokens, twice)
         elif is_key(&key, b"role"):
             if not is_first(&seen, ROLE, b"role", key_at, twice) or at >= end or data[at] != QUOTE:
                 return UNSURE
@@ -461,7 +482,7 @@ cdef Py_ssize_t read_message(
             if not is_first(&seen, NAME, b"name", key_at, twice):
                 return UNSURE
             tokens[0] += C_TOKENS_A_NAME if at < end and data[at] == QUOTE else 0
-            at = take_text(data, at, end, texts)
+            at = take_text(data, at, end, reading.texts)
         elif is_key(&key, b"tool_calls") or is_key(&key, b"function_call"):
             if key.size == 10 and not is_first(&seen, TOOL_CALLS, b"tool_calls", key_at, twice):
                 return UNSURE
@@ -469,7 +490,7 @@ cdef Py_ssize_t read_message(
                 return UNSURE
             at = skip_value(data, at, end)
             if at >= 0 and not is_null(data, start, at):
-                texts.append(text_of(data, start, at, False))
+                reading.texts.append(text_of(data, start, at, False))
         else:
             at = skip_value(data, at, end)
         if at >= 0:
@@ -489,7 +510,7 @@ cdef bint read_messages(
     if at < end and data[at] == c"]":
         return at == end - 1
     while True:
-        at = read_message(data, at, end, reading.texts, &tokens, twice)
+        at = read_message(data, at, end, reading, &tokens, twice)
         if at < 0:
             return False
         at = skip_space(data, at, end)

@@ -19,6 +19,8 @@ from collections.abc import Callable
 LATIN, WIDE, OTHER = "latin", "wide", "other"
 """Kinds of scripts: Latin and code; Chinese, Japanese, Korean, and emoji; all others."""
 SAMPLE_BYTES = 192
+RECENT_TEXTS = 64
+"""Of a prompt's, which may be very many."""
 
 ONE = 1_000_000
 """A ratio of one: ratios are in millionths."""
@@ -36,8 +38,8 @@ PAUSE_MS = 1_000
 
 
 def script_of(texts: list[bytes]) -> str:
-    """Which kind of script most of a prompt is of, by some bytes from the middle of its longest text."""
-    longest = max(texts, key=len, default=b"")
+    """Which kind of script most of a prompt is of, by some bytes from the middle of its longest recent text."""
+    longest = max(texts[-RECENT_TEXTS:], key=len, default=b"")
     middle = max(0, (len(longest) - SAMPLE_BYTES) // 2)
     sample = longest[middle : middle + SAMPLE_BYTES].decode(errors="ignore")  # what the cuts left of characters
     if sample.isascii():

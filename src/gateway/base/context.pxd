@@ -17,7 +17,7 @@ cdef class ModelEntry:
     cdef public str encoding
     cdef public int64_t max_output_tokens
     cdef public Rates rates
-    cdef public list targets, fallbacks, schedule, calibrations
+    cdef public list targets, fallbacks, schedule, calibrations, image_costs
     cdef public Py_ssize_t turn
 
 cdef class KeyEntry:

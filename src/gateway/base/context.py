@@ -15,6 +15,7 @@ from _fastpath.metrics import Cell, Histogram
 from _fastpath.upstream import UpstreamConnection
 from _fastpath.usage import Rates, Usage
 from gateway.base.calibration import Calibration
+from gateway.base.image_tokens import cost_of_model
 from gateway.base.ports import Exchange
 from gateway.base.snapshot import Key, Model, Provider, Target
 from gateway.base.usage import rates_of
@@ -107,6 +108,7 @@ class ModelEntry:
         "calibrations",
         "encoding",
         "fallbacks",
+        "image_costs",
         "max_output_tokens",
         "model",
         "rates",
@@ -121,6 +123,7 @@ class ModelEntry:
         calibrations = [t.calibration for t in targets if t.calibration is not None]
         self.calibrations: list[Calibration] | None = calibrations or None
         """Of its targets, where prompts are not counted with their own vocabulary."""
+        self.image_costs = [cost_of_model(t.target.model) for t in targets]
         self.max_output_tokens = model.max_output_tokens
         self.targets = targets
         self.fallbacks: list[ModelEntry] = []

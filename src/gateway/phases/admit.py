@@ -25,6 +25,7 @@ from gateway.base.errors import (
     REQUEST_TOO_LARGE,
     GatewayError,
 )
+from gateway.base.image_tokens import tokens_of
 from gateway.base.ports import TokenCounter
 from gateway.base.snapshot import Budget, Limits, Team
 
@@ -113,6 +114,8 @@ class Admission:
             ctx.counted_tokens = prompt
             script = script_of(reading.texts)
             prompt = max([calibration.of(script).corrected(prompt) for calibration in model.calibrations])
+        if reading.images is not None:
+            reading.fixed_tokens += tokens_of(reading.images, reading.more_images, model.image_costs)
         ctx.prompt_tokens = prompt = prompt + reading.fixed_tokens
         plan = ctx.plan if ctx.plan is not None else self._plan_of(entry)
         if plan is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import tracemalloc
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from _fastpath.chat import MAX_IMAGES
 from _fastpath.usage import Usage
 from gateway.base.errors import CATALOGUE, INVALID_VALUE, GatewayError
+from gateway.base.image_tokens import Image
 from gateway.codec.dialects import openai
 from gateway.codec.dialects.openai import read_chat, read_completion, read_embedding, splice
 
@@ -22,6 +25,8 @@ def chat(**fields: Any) -> bytes:
     return json.dumps({"model": "m", "messages": [], **fields}).encode()
 
 
+PICTURE = "data:image/gif;base64," + base64.b64encode(b"GIF89a\x80\x02\xe0\x01\xf7\0\0").decode()
+"""Of 640 x 480, as much of it as says so."""
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 CHATS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "least": (
@@ -52,13 +57,33 @@ CHATS: dict[str, tuple[bytes, dict[str, Any]]] = {
                     "role": "user",
                     "content": [
                         {"type": "image_url", "image_url": {"url": "u"}},
-                        {"type": "image_url", "image_url": {"url": "u", "detail": "low"}},
-                        {"type": "image_url", "image_url": "u"},
+                        {"type": "image_url", "image_url": {"url": PICTURE, "detail": "low"}},
+                        {"type": "image_url", "image_url": {"detail": "high", "url": PICTURE}},
+                        {"type": "image_url", "image_url": PICTURE},
+                        {"type": "image_url", "image_url": {}},
+                        {"type": "image_url", "image_url": None},
                     ],
                 }
             ]
         ),
-        {"fixed_tokens": 7 + 765 + 85 + 765},
+        {
+            "fixed_tokens": 7,
+            "images": [
+                Image(None),
+                Image((640, 480), low=True),
+                Image((640, 480)),
+                Image((640, 480)),
+                Image(None),
+            ],
+        },
+    ),
+    "an image, and a key in an unusual spelling": (
+        b'{"model":"m","mess\\u0061ges":[{"role":"a","content":[{"image_url":"%b"}]}]}' % PICTURE.encode(),
+        {"images": [Image((640, 480))]},
+    ),
+    "more images than are looked at": (
+        chat(messages=[{"role": "user", "content": [{"image_url": {"url": "u"}}] * (MAX_IMAGES + 3)}]),
+        {"images": [Image(None)] * MAX_IMAGES, "more_images": 3},
     ),
     "name": (chat(messages=[{"role": "user", "content": None, "name": "ann"}]), {"texts": [b"ann"], "fixed_tokens": 8}),
     "calls": (chat(messages=[{"role": "assistant", "tool_calls": [{"id": "1"}]}]), {"texts": [b'[{"id": "1"}]']}),
@@ -87,7 +112,7 @@ CHATS: dict[str, tuple[bytes, dict[str, Any]]] = {
                 }
             ]
         ),
-        {"texts": [b"a"], "fixed_tokens": 7 + 765 + 765 + 9 + 100 + 1_000},
+        {"texts": [b"a"], "fixed_tokens": 7 + 9 + 100 + 1_000, "images": [Image(None), Image(None)]},
     ),
     "n": (chat(n=3), {"choices": 3}),
     "best-of": (chat(n=3, best_of=7), {"choices": 7}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -18,6 +19,8 @@ NO_LIMITS = Limits()
 WORDS = "one two three four five"
 """Five tokens, and 7 of framing."""
 PROMPT = 12
+PICTURE = "data:image/gif;base64," + base64.b64encode(b"GIF89a\x80\x02\xe0\x01\xf7\0\0").decode()
+"""Of 640 x 480, as much of it as says so."""
 
 
 def rig_with(
@@ -221,3 +224,36 @@ def test_a_long_body_of_a_key_without_limits_is_read_as_ever(tmp_path: Path) -> 
     rig = rig_with(tmp_path)
     assert rig.ask(LONG).calls == []
     assert rig.ask(LONG + b"!").status == 400
+
+
+@pytest.mark.parametrize(
+    ("target", "url", "tokens"),
+    [
+        ("gpt-4o", "https://pictures.example/a.png", 85 + 8 * 170),
+        ("gpt-4o", PICTURE, 85 + 2 * 170),
+        ("gpt-4o-mini", PICTURE, 2_833 + 2 * 5_667),
+        ("gpt-5-mini", PICTURE, 486),
+        ("claude-sonnet-4", PICTURE, 410),
+    ],
+)
+def test_an_image_reserves_what_the_targets_model_makes_of_it(
+    tmp_path: Path, target: str, url: str, tokens: int
+) -> None:
+    rig = Rig(
+        tmp_path,
+        Key("k1", "app", "", limits=Limits(tokens_per_minute=100_000)),
+        models=(Model("m", (Target("one", target),)),),
+    )
+    content = [{"type": "text", "text": WORDS}, {"type": "image_url", "image_url": {"url": url}}]
+    before = tokens_left(rig)
+    rig.ask(body(messages=[{"role": "user", "content": content}], max_tokens=1))
+    assert before - tokens_left(rig) == pytest.approx(PROMPT + tokens + 1, abs=60)  # the bucket refills while we look
+
+
+def test_of_several_targets_the_dearest_image_is_reserved_for(tmp_path: Path) -> None:
+    models = (Model("m", (Target("one", "gpt-4o"), Target("one", "gpt-4o-mini"))),)
+    rig = Rig(tmp_path, Key("k1", "app", "", limits=Limits(tokens_per_minute=100_000)), models=models)
+    content = [{"type": "text", "text": WORDS}, {"type": "image_url", "image_url": {"url": PICTURE}}]
+    before = tokens_left(rig)
+    rig.ask(body(messages=[{"role": "user", "content": content}], max_tokens=1))
+    assert before - tokens_left(rig) == pytest.approx(PROMPT + 2_833 + 2 * 5_667 + 1, abs=60)

@@ -36,6 +36,7 @@ from gateway.base.errors import (
     Fault,
     GatewayError,
 )
+from gateway.base.image_tokens import HEAD_CHARS, Image, size_of
 
 MAX_DEPTH = 100
 MAX_PROMPTS = 2_048
@@ -195,7 +196,18 @@ def read_chat(body: bytes) -> Reading:
         reading = read_request(body, MAX_DEPTH)
     except ScanError as error:
         raise _scan_fault(error) from error
-    return reading if reading is not None else _read_any_chat(body)
+    if reading is None:
+        reading = _read_any_chat(body)
+    if reading.image_spans is not None:
+        _note_images(reading, body)
+    return reading
+
+
+def _note_images(reading: Reading, body: bytes) -> None:
+    assert reading.image_spans is not None
+    reading.images = [
+        Image(size_of(body[start : min(end, start + HEAD_CHARS)]), low) for start, end, low in reading.image_spans
+    ]
 
 
 def _read_any_chat(body: bytes) -> Reading:
