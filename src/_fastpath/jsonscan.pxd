@@ -134,7 +134,11 @@ cdef Py_ssize_t read_body(Scan* state) noexcept nogil
 # `at` is the opening quote.
 cdef inline Py_ssize_t skip_string(Scan* state, Py_ssize_t at) noexcept nogil:
     state.escaped = False
-    at = skip_plain(state.data, at + 1, state.end)
+    return skip_rest(state, at + 1)
+
+# `at` is within the string.
+cdef inline Py_ssize_t skip_rest(Scan* state, Py_ssize_t at) noexcept nogil:
+    at = skip_plain(state.data, at, state.end)
     return at + 1 if at < state.end and state.data[at] == c'"' else finish_string(state, at)
 
 cdef Py_ssize_t finish_string(Scan* state, Py_ssize_t at) noexcept nogil    # from `at` on, which is not plain

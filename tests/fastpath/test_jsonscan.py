@@ -524,3 +524,32 @@ def test_escapes_are_resolved_wherever_they_stand() -> None:
             body = json.dumps({key: 1, "b": 2}).encode()
             start, end, *_ = scan(body, (key.encode(), b"b"))
             assert body[start:end] == b"1"
+
+
+@pytest.mark.parametrize(
+    ("special", "kind"),
+    [
+        (rb"\n", None),
+        (rb"\"", None),
+        (rb"\\", None),
+        ("é世😀".encode(), None),
+        (b"{]", None),
+        (b"\x01", "syntax"),
+        (b"\xff", "utf8"),
+    ],
+)
+def test_a_string_in_a_container_is_judged_wherever_it_begins_and_ends(special: bytes, kind: str | None) -> None:
+    """Containers are read 64 bytes at a time."""
+    for before in range(0, 130):
+        for inside in (0, 1, 17, 63, 64, 65, 130):
+            head = b'{"a":[' + b"1," * (before // 2) + b" " * (before % 2) + b'"' + b"x" * inside
+            body = head + special + b'",{"k":[{"model":"no"}]}],"model":"m"}' + b" " * (before % 3)
+            if kind is None:
+                start, end, closing = scan(body, (b"model",))
+                assert (body[start:end], body[closing:].strip()) == (b'"m"', b"}")
+                with pytest.raises(ScanError, match="syntax"):
+                    scan(body.replace(b"}]}]", b"}]}}"))
+                continue
+            with pytest.raises(ScanError) as caught:
+                scan(body)
+            assert (caught.value.kind, caught.value.offset) == (kind, len(head))
