@@ -1,4 +1,4 @@
-"""An open loop: requests arrive at a constant rate, whether or not those before them are answered.
+"""An open loop: the bench's own load generator, with requests that arrive evenly.
 
 A request that finds no free connection waits for one, and its latency counts from the moment it was due: what a slow target
 makes others wait is not left out (the omission that closed loops commit).
@@ -6,25 +6,18 @@ makes others wait is not left out (the omission that closed loops commit).
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import time
-from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
-
-import httptools
-import uvloop
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from bench.compare.press import ANSWER_S, Ask, Seen
-from bench.compare.streams import quantiles
+from bench.compare.samples import SHARES
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.native.agenda import Agenda, Call
+    from bench.client.result import Result
 
-MAX_WAITING: Final = 100_000
-"""Requests that are due and have no connection; a target this far behind gives no figure."""
+_MAX_LAG_MS: Final = 1e9
+"""Direct at the same rate is taken off: what this side is late, it is late there too."""
 
 
 def arrive(ask: Ask, per_s: float, connections: int, seconds: float) -> Seen:
@@ -37,127 +30,44 @@ def arrive(ask: Ask, per_s: float, connections: int, seconds: float) -> Seen:
         seconds: of arrivals; the answers may take longer.
 
     Raises:
-        BenchError: a request failed, or the target fell too far behind.
+        BenchError: a request failed.
     """
-    gc.collect()
-    gc.disable()
-    try:
-        return uvloop.run(_Crossing(ask, per_s, connections).run(seconds))
-    finally:
-        gc.enable()
+    from bench.client import run  # noqa: PLC0415  (native, Linux)
+    from bench.client.payloads import Entry, Target  # noqa: PLC0415
+
+    host, port = ask.place
+    settings = run.Settings(
+        target=Target("http", host, port, ""),
+        rate=per_s,
+        arrivals="constant",
+        connections=connections,
+        seconds=seconds,
+        warm_up_s=0.0,
+        timeout_s=ANSWER_S,
+        seed=1,
+        max_lag_ms=_MAX_LAG_MS,
+        trust=None,
+        check_certificate=True,
+    )
+    entry = Entry(path=ask.path, body=ask.body, headers=dict(ask.headers))
+    return _seen(run.run(settings, [entry], None, lambda *_: None))
 
 
-class _Crossing:
-    """The arrivals, and who carries them."""
-
-    def __init__(self, ask: Ask, per_s: float, connections: int) -> None:
-        self._host, self._port = ask.place
-        self._message = ask.message()
-        self._interval_ns = 1e9 / per_s
-        self._connections = connections
-        self._free: deque[_Caller] = deque()
-        self._waiting: deque[int] = deque()
-        self._waits_us: list[float] = []
-        self._arrived = 0
-        self._begun_ns = 0
-        self._wanted = 0
-        self._over: asyncio.Future[None]
-        self._agenda: Agenda
-        self._tick: Call
-
-    async def run(self, seconds: float) -> Seen:
-        from bench.native.agenda import Agenda, Call, now_ns  # noqa: PLC0415  (native, Linux)
-
-        loop = asyncio.get_running_loop()
-        self._over = loop.create_future()
-        callers = [await self._caller(loop) for _ in range(self._connections)]
-        self._free.extend(callers)
-        self._wanted = max(1, round(seconds * 1e9 / self._interval_ns))
-        self._agenda, self._tick = Agenda(loop), Call(self._on_tick)
-        self._begun_ns = now_ns() + 1_000_000
-        self._agenda.at(self._tick, self._begun_ns)
-        try:
-            async with asyncio.timeout(seconds + ANSWER_S):
-                await self._over
-        except TimeoutError:
-            raise BenchError(f"of {self._wanted:,} requests {len(self._waits_us):,} were answered in time") from None
-        finally:
-            self._agenda.close()
-            for caller in callers:
-                caller.close()
-        return Seen(self._wanted, (now_ns() - self._begun_ns) // 1_000, quantiles(self._waits_us))
-
-    async def _caller(self, loop: asyncio.AbstractEventLoop) -> _Caller:
-        _, caller = await loop.create_connection(lambda: _Caller(self.done, self.fail), self._host, self._port)
-        return caller
-
-    def _on_tick(self, now_ns: int) -> None:
-        """Lets all arrive that are due."""
-        while self._arrived < self._wanted:
-            due_ns = self._begun_ns + int(self._arrived * self._interval_ns)
-            if due_ns > now_ns:
-                self._agenda.at(self._tick, due_ns)
-                return
-            self._arrived += 1
-            if self._free:
-                self._free.pop().send(self._message, due_ns)
-            elif len(self._waiting) < MAX_WAITING:
-                self._waiting.append(due_ns)
-            else:
-                self.fail(f"{MAX_WAITING:,} requests wait for a connection")
-                return
-
-    def done(self, caller: _Caller, due_ns: int) -> None:
-        self._waits_us.append((time.monotonic_ns() - due_ns) / 1e3)
-        if self._waiting:
-            caller.send(self._message, self._waiting.popleft())
-        else:
-            self._free.append(caller)
-            if len(self._waits_us) == self._wanted and not self._over.done():
-                self._over.set_result(None)
-
-    def fail(self, why: str) -> None:
-        if not self._over.done():
-            self._over.set_exception(BenchError(f"of {self._arrived:,} requests one failed: {why}"))
+def _seen(result: Result) -> Seen:
+    if result.failed:
+        said = ", ".join(f"{count:,} {kind}" for kind, count in result.failures.items() if count)
+        raise BenchError(f"of {result.requests:,} requests some failed: {said}")
+    return Seen(result.answered, round(result.seconds * 1e6), quantiles(result.latency_buckets_us))
 
 
-class _Caller(asyncio.Protocol):
-    """One connection with one request under way at most."""
-
-    def __init__(self, done: Callable[[_Caller, int], None], fail: Callable[[str], None]) -> None:
-        self._done = done
-        self._fail = fail
-        self._parser = httptools.HttpResponseParser(self)
-        self._due_ns = 0
-        self._transport: asyncio.Transport
-        self._closing = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def send(self, message: bytes, due_ns: int) -> None:
-        self._due_ns = due_ns
-        self._transport.write(message)
-
-    def close(self) -> None:
-        self._closing = True
-        self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(f"no HTTP: {error}")
-
-    def on_message_complete(self) -> None:
-        status, parser = self._parser.get_status_code(), self._parser
-        if status != 200:
-            self._fail(f"status {status}")
-        elif not parser.should_keep_alive():
-            self._fail("its connection is not kept")
-        else:
-            self._done(self, self._due_ns)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self._closing:
-            self._fail("its connection was lost")
+def quantiles(buckets: Sequence[tuple[float, int]]) -> tuple[float, ...]:
+    """What buckets, (at most, count) in order, hold at each of `SHARES`."""
+    total = sum(count for _, count in buckets)
+    found: list[float] = []
+    below, index = 0, 0
+    for share in SHARES:
+        while below + buckets[index][1] < share * total:
+            below += buckets[index][1]
+            index += 1
+        found.append(buckets[index][0])
+    return tuple(found)

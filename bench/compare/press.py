@@ -52,20 +52,23 @@ class Ask:
         host, _, port = self.url.removeprefix("http://").partition("/")[0].partition(":")
         return host, int(port)
 
+    @property
+    def path(self) -> str:
+        return "/" + self.url.removeprefix("http://").partition("/")[2]
+
     def message(self) -> bytes:
         """The request as it goes over a connection that is kept."""
-        address, _, path = self.url.removeprefix("http://").partition("/")
+        host, port = self.place
         body = self.body.encode()
-        fields = {"host": address, **self.headers, "content-length": str(len(body))}
+        fields = {"host": f"{host}:{port}", **self.headers, "content-length": str(len(body))}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        return f"POST /{path} HTTP/1.1\r\n{head}\r\n".encode() + body
+        return f"POST {self.path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
     def once(self, timeout_s: float = ANSWER_S) -> tuple[int, str]:
         """Asks as an application would: status and body of the answer."""
-        address, _, path = self.url.removeprefix("http://").partition("/")
-        connection = http.client.HTTPConnection(address, timeout=timeout_s)
+        connection = http.client.HTTPConnection(*self.place, timeout=timeout_s)
         try:
-            connection.request("POST", f"/{path}", body=self.body, headers=dict(self.headers))
+            connection.request("POST", self.path, body=self.body, headers=dict(self.headers))
             answer = connection.getresponse()
             return answer.status, answer.read().decode(errors="replace")
         finally:

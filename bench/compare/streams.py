@@ -28,15 +28,14 @@ def first_token(ask: Ask, seconds: float) -> Seen:
     Raises:
         BenchError: an answer was no whole stream.
     """
-    address, _, path = ask.url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(address, timeout=ANSWER_S)
+    connection = http.client.HTTPConnection(*ask.place, timeout=ANSWER_S)
     headers, body = dict(ask.headers), ask.body.encode()
     waits_us: list[float] = []
     first_s = time.monotonic()
     try:
         while (lasted_s := time.monotonic() - first_s) < seconds:
             began_ns = time.perf_counter_ns()
-            connection.request("POST", f"/{path}", body=body, headers=headers)
+            connection.request("POST", ask.path, body=body, headers=headers)
             answer = connection.getresponse()
             begun = b""
             while _EVENT not in begun and (piece := answer.read1(_PIECE_BYTES)):
