@@ -95,6 +95,8 @@ class RedisSource:
         self._reason = ""
         self._news = False
         self._fetched: tuple[Release, bytes, Snapshot] | None = None
+        self._unwritten: bytes | None = None
+        """The content of what serves, where the disk did not take it: tried again at each look."""
         """The newest release that is whole, until it is taken."""
         self._file_problems: list[str] = []
         self._wake: Callable[[], object] = lambda: None
@@ -246,7 +248,7 @@ class RedisSource:
         try:
             release = self._seal.read(pointer)
             if taken is not None and release == taken.release:
-                self._confirm()
+                self._confirm(*self._write(release))
                 return
             require_newer(release, self._newest)
             value, snapshot = self._fetch(store, release)
@@ -256,13 +258,20 @@ class RedisSource:
             self._tell(error.reason, str(error))
             return
         self._fetched = None
+        self._unwritten = value
+        self._take(release, snapshot, files, *self._write(release))
+
+    def _write(self, release: Release) -> tuple[str, str]:
+        """Keeps what is not on disk yet. The fault, if it cannot be kept: it serves all the same."""
+        if self._unwritten is None:
+            return "", ""
         try:
-            write_last_good(self._last_good, release, value)
-        except OSError as error:  # it serves all the same; only a start without Redis would not have it
+            write_last_good(self._last_good, release, self._unwritten)
+        except OSError as error:
             fault = f"{self._last_good} cannot be written: {error.strerror}; a start without Redis would not have this release"
-            self._take(release, snapshot, files, "disk", fault)
-            return
-        self._take(release, snapshot, files)
+            return "disk", fault
+        self._unwritten = None
+        return "", ""
 
     def _require_same_pepper(self, store: ReleaseStore) -> None:
         """Raises RefusedError where the fleet shares another pepper than ours, RedisDownError."""
@@ -302,11 +311,11 @@ class RedisSource:
             self._reason, self._fault = reason, fault
         self._notify()
 
-    def _confirm(self) -> None:
+    def _confirm(self, reason: str, fault: str) -> None:
         """Redis holds what serves."""
         with self._lock:
-            same = self._kind == "redis" and not self._fault
-            self._kind, self._reason, self._fault = "redis", "", ""
+            same = (self._kind, self._reason, self._fault) == ("redis", reason, fault)
+            self._kind, self._reason, self._fault = "redis", reason, fault
         if not same:
             self._notify()
 

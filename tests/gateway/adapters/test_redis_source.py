@@ -315,6 +315,11 @@ def test_a_full_disk_keeps_no_release_from_serving_and_is_told(
         status = node.wait_for("redis", "disk")
         assert "cannot be written" in status.fault
         assert node.source.load() == snapshot(1)
+        time.sleep(5 * redis_source.POLL_S)
+        assert node.source.status.reason == "disk", "it is told for as long as it lasts"
+        node.last_good.rmdir()
+        node.wait_for("redis")
+        assert node.last_good.is_file(), "and what could not be written is written then"
 
 
 @pytest.mark.parametrize("illness", ["killed", "frozen"])
