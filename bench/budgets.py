@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 FILE = Path(__file__).parent / "budgets.toml"
 TRIES = 3
@@ -98,6 +99,12 @@ def check(kind: Kind, measure: Measure, text: str, file: Path = FILE) -> tuple[d
         for name, figure in figures.items()
         if name in budgets and kind.breaks(figure, budgets[name])
     ]
+
+
+def settled(measure: Measure) -> dict[str, float]:
+    """What an update writes: medians of so many tries, so that one lucky figure does not become a promise."""
+    tries = [measure(None) for _ in range(TRIES)]
+    return {name: median(figures[name] for figures in tries) for name in tries[0]}
 
 
 def missing(kind: Kind, figures: Figures, text: str) -> list[str]:

@@ -26,11 +26,13 @@ def main(*, update: bool, console: Console, errors: Console, file: Path = budget
         budgets.ledger_of(counts.fingerprint()): parts.parts,
     }
     for kind, measure in kinds.items():
-        figures, breaches = budgets.check(kind, measure, text, file)
-        console.print(table(kind, figures, text))
         if update:
+            figures = budgets.settled(measure)
+            console.print(table(kind, figures, text))
             file.write_text(text := budgets.updated(text, kind, figures))
             continue
+        figures, breaches = budgets.check(kind, measure, text, file)
+        console.print(table(kind, figures, text))
         if not budgets.section(text, kind):
             errors.print(
                 f"no budgets for [{kind.section}]: python -m bench budgets --update", markup=False, soft_wrap=True

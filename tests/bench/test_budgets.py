@@ -84,6 +84,10 @@ def test_an_update_moves_what_is_off_by_more_than_noise_and_leaves_all_else() ->
     assert new == TEXT + '\n[instructions."new"]\n"a" = 1\n'
 
 
+def test_one_lucky_figure_does_not_become_a_budget() -> None:
+    assert budgets.settled(Measured({"a": 9.0}, {"a": 4.0}, {"a": 4.1})) == {"a": 4.1}
+
+
 def git(folder: Path, *arguments: str) -> None:
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     subprocess.run(["git", *author, *arguments], cwd=folder, check=True, capture_output=True)
@@ -127,8 +131,8 @@ def test_the_command_fails_over_a_breach_and_over_what_is_not_budgeted(
     def run(counted: Figures, update: bool = False) -> tuple[int, str]:
         monkeypatch.setattr(counts, "instructions", Measured(*[counted] * 3))
         monkeypatch.setattr(ratios, "ratios", Measured(*[{"a, library": 4.0}] * 3))
-        monkeypatch.setattr(parts, "whole", Measured({"a request": 30}))
-        monkeypatch.setattr(parts, "parts", Measured({"admit": 10, "route": 20}))
+        monkeypatch.setattr(parts, "whole", Measured(*[{"a request": 30}] * 3))
+        monkeypatch.setattr(parts, "parts", Measured(*[{"admit": 10, "route": 20}] * 3))
         return kept.main(update=update, console=console, errors=console, file=file), capsys.readouterr().out
 
     file.write_text(TEXT)
