@@ -283,7 +283,7 @@ cdef inline bint is_first(int* seen, int bit, const char* name, Py_ssize_t at, T
 
 
 cdef inline bint is_null(const uint8_t* data, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
-    return end - start == 4 and data[start] == c"n"
+    return end - start == 4 and memcmp(data + start, b"null", 4) == 0
 
 
 cdef int64_t whole_number(const uint8_t* data, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
