@@ -56,7 +56,7 @@ class Figure:
         phase: that it comes from; a fault there fails it.
         of: a turn, and direct's of the same round -> its value, None if it has none.
         places: decimals.
-        less_is_better: None where neither is.
+        less_is_better: None where neither is, or where each target has conditions of its own: there is no ratio then.
     """
 
     key: str
@@ -177,9 +177,9 @@ GROUPS: Final = {
         Figure("first_p99_us", "first token, p99 us", "first p99", FIRST, _added_us(FIRST, 0.99)),
     ),
     "What it adds at half its load": (
-        Figure("half_p50_us", "p50 us", "p50 us", HALF, _added_half_us(0.5)),
-        Figure("half_p99_us", "p99 us", "p99 us", HALF, _added_half_us(0.99)),
-        Figure("half_p999_us", "p99.9 us", "p99.9 us", HALF, _added_half_us(0.999)),
+        Figure("half_p50_us", "p50 us", "p50 us", HALF, _added_half_us(0.5), less_is_better=None),
+        Figure("half_p99_us", "p99 us", "p99 us", HALF, _added_half_us(0.99), less_is_better=None),
+        Figure("half_p999_us", "p99.9 us", "p99.9 us", HALF, _added_half_us(0.999), less_is_better=None),
         Figure("half_per_s", "arrivals/s", "arrivals", HALF, _offered(HALF), less_is_better=None),
     ),
     "Memory and start": (
@@ -212,7 +212,9 @@ def outcome(run: Run, target: Target, figure: Figure) -> Outcome:
 
 
 def ratio(run: Run, target: Target, figure: Figure) -> float | None:
-    """To the yardstick's in the same run; None where either has no figure, or the yardstick's is nothing."""
+    """To the yardstick's in the same run; None where there is none, either has no figure, or the yardstick's is nothing."""
+    if figure.less_is_better is None:
+        return None
     yardstick = run.target(YARDSTICK)
     theirs = None if yardstick is None else outcome(run, yardstick, figure)
     ours = outcome(run, target, figure)

@@ -303,11 +303,7 @@ def _cell(run: Run, target: Target, figure: Figure) -> str:
     if not isinstance(found, Value):
         return text
     span = f"{found.low:,.{figure.places}f}..{found.high:,.{figure.places}f}"
-    beside = (
-        ratio(run, target, figure)
-        if figure.less_is_better is not None and target.name not in {YARDSTICK, DIRECT}
-        else None
-    )
+    beside = None if target.name in {YARDSTICK, DIRECT} else ratio(run, target, figure)
     return f"{text}<small>{span}</small>" + ("" if beside is None else f"<small>&times;{ratio_text(beside)}</small>")
 
 

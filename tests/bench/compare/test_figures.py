@@ -65,6 +65,7 @@ def test_a_ratio_is_to_the_yardstick() -> None:
     assert ratio(RUN, OURS, FIGURES["cpu_us"]) == pytest.approx(2.0)
     assert ratio(RUN, NGINX, FIGURES["cpu_us"]) == 1.0
     assert ratio(RUN, DEAD, FIGURES["cpu_us"]) is None
+    assert ratio(RUN, OURS, FIGURES["half_p50_us"]) is None  # each has a load of its own
     assert ratio(msgspec.structs.replace(RUN, targets=(DIRECT, OURS)), OURS, FIGURES["cpu_us"]) is None
 
 

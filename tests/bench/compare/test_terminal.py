@@ -25,7 +25,7 @@ def test_the_report_fits_a_hundred_columns_and_cuts_no_word() -> None:
     assert ["nginx", "proxies", "20.0", "1.00", "40.0", "20.0", "2,500", "5"] in rows
     assert ["throughway", "governs", "40.0", "2.00", "80.0", "40.0", "2,500", "10"] in rows
     assert ["throughway", "governs", "100", "2.00", "100", "100", "200", "200"] in rows
-    assert ["throughway", "governs", "150", "1.36", "150", "150", "1,250"] in rows
+    assert ["throughway", "governs", "150", "-", "150", "150", "1,250"] in rows
     assert ["throughway", "governs", "50.0", "1.00", "73.0", "10.0", "63.0", "2.0", "500"] in rows
     assert [row for row in rows if row[:1] == ["direct"]] == [["direct", "nothing", "-", "-", "-", "-", "2,500", "-"]]
 
