@@ -16,6 +16,7 @@ from bench.compare.samples import SHARES
 from bench.errors import BenchError
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+BODY = b'{"stream":true}'
 EVENT = b'data: {"n":1}\n\n'
 DONE = b"data: [DONE]\n\n"
 
@@ -32,8 +33,12 @@ def served(answer: Callable[[socket.socket], None]) -> Iterator[Ask]:
     def serve(connection: socket.socket) -> None:
         with connection:
             try:
-                while connection.recv(65_536):
-                    answer(connection)
+                asked = b""
+                while data := connection.recv(65_536):
+                    asked += data
+                    if asked.endswith(BODY):  # head and body may come apart
+                        asked = b""
+                        answer(connection)
             except OSError:
                 return
 
@@ -48,7 +53,7 @@ def served(answer: Callable[[socket.socket], None]) -> Iterator[Ask]:
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
     try:
-        yield Ask(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", {"authorization": "Bearer k"}, '{"stream":true}')
+        yield Ask(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", {"authorization": "Bearer k"}, BODY.decode())
     finally:
         listening.shutdown(socket.SHUT_RDWR)
         listening.close()
