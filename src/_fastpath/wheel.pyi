@@ -27,12 +27,14 @@ class Wheel:
     def start(self) -> None: ...
     def close(self) -> None: ...
     def set(self, timer: Timer, delay_ms: int) -> None: ...
-    def cancel(self, timer: Timer) -> None: ...
+    def cancel(self, timer: Timer) -> None:
+        """It stands in no slot any more, and whatever its callback holds is held no longer."""
+
     def advance(self, now_ns: int) -> None:
         """Runs all ticks up to `now_ns`; what `start` does by itself. For tests."""
     @property
     def armed(self) -> int:
-        """Timers that stand in a slot (a cancelled one does until its slot comes round)."""
+        """Timers that stand in a slot (one that a kernel has disarmed does until its slot comes round)."""
     @property
     def now_ns(self) -> int: ...
 

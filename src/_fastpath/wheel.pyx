@@ -185,4 +185,4 @@ cdef class Wheel:
         self.arm(timer, monotonic_ns() + delay_ms * 1_000_000)
 
     def cancel(self, Timer timer not None):
-        self.disarm(timer)
+        self.forget(timer)

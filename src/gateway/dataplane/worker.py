@@ -338,6 +338,7 @@ class Worker:
     async def _reload(self) -> None:
         """The node has a new snapshot. One that cannot be used is reported, and the last good one goes on serving."""
         generation = self._memory.snapshot_generation
+        gc.collect(0)  # what is frozen below is never looked at again, garbage neither
         gc.disable()  # it would walk all that is being made, for milliseconds
         try:
             await self._load_snapshot(self._node.snapshot_file, rests=True)

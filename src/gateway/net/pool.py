@@ -50,7 +50,7 @@ class _Waiting:
     def __init__(self, pool: UpstreamPool, waiter: PoolWaiter) -> None:
         self.pool = pool
         self.waiter: PoolWaiter | None = waiter
-        self.timer = Timer(self.expire)
+        self.timer: Timer | None = Timer(self.expire)
 
     @property
     def live(self) -> bool:
@@ -59,7 +59,9 @@ class _Waiting:
     def take(self) -> PoolWaiter | None:
         """The waiter, once, if it still waits."""
         waiter, self.waiter = self.waiter, None
-        self.pool.wheel.cancel(self.timer)
+        timer, self.timer = self.timer, None  # which holds this place, in a cycle that only the collector would find
+        if timer is not None:
+            self.pool.wheel.cancel(timer)
         return None if waiter is None or waiter.cancelled else waiter
 
     def expire(self) -> None:
@@ -153,6 +155,7 @@ class UpstreamPool:
         place = _Waiting(self, waiter)
         self._waiting.append(place)
         left_ms = (waiter.deadline_ns - now_ns()) // 1_000_000 + 1  # rounded up: what expires has passed its deadline
+        assert place.timer is not None
         self.wheel.set(place.timer, max(1, min(self._connect_ms + 100, left_ms)))
         self._open_for_waiters()
 
