@@ -297,7 +297,10 @@ class AsgiExchange:
             await self._taken(send({"type": "http.response.body", "body": part, "more_body": not last}), write_s)
             if last:
                 return
-            self._drained()
+            if self._drained():
+                await asyncio.sleep(
+                    0
+                )  # whoever fills it at once must not keep the loop from hearing that the client has left
 
     async def _taken(self, sending: Awaitable[None], write_s: float) -> None:
         if not asyncio.isfuture(sending):  # the server had room for it
@@ -318,11 +321,14 @@ class AsgiExchange:
         self._buffered -= size
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
-    def _drained(self) -> None:
-        if self._paused and self._buffered <= WRITE_LOW_BYTES and not self._gone:
-            self._paused = False
-            if self.on_drain is not None:
-                self.on_drain()
+    def _drained(self) -> bool:
+        """Whether the answer may go on that had been held up."""
+        if not self._paused or self._buffered > WRITE_LOW_BYTES or self._gone:
+            return False
+        self._paused = False
+        if self.on_drain is not None:
+            self.on_drain()
+        return True
 
     # -- the client's leaving
 

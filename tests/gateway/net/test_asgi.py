@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
@@ -556,5 +556,36 @@ def test_websocket_is_refused_and_a_lifespan_is_a_mistake() -> None:
         assert socket.status == 501 and b"WebSocket" in socket.sent[1]["body"]
         with pytest.raises(ValueError, match="lifespan"):
             await serve(Server(type="lifespan"), application)
+
+    run(main())
+
+
+def test_an_endless_answer_to_who_has_left_lets_the_loop_hear_of_it() -> None:
+    """A server takes at once what nobody will read: `send` is done before it is awaited."""
+
+    def endless(exchange: Exchange) -> None:
+        def fill() -> None:
+            while exchange.write(b"x" * 16_384):
+                pass
+
+        exchange.on_drain = fill
+        exchange.start(200, b"content-type: text/event-stream\r\n")
+        fill()
+
+    class Careless(Server):
+        def send(self, message: Message) -> Awaitable[None]:
+            self.sent.append(message)
+            assert len(self.sent) < 100_000, "the loop has had no turn"
+            return Done()
+
+    class Done:
+        def __await__(self) -> Generator[None, None, None]:
+            yield from ()
+
+    async def main() -> None:
+        server = Careless(part(b"{}"))
+        serving = serve(server, Application(endless))
+        asyncio.get_running_loop().call_later(0.1, server.gone.set)
+        await serving
 
     run(main())

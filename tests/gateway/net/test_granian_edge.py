@@ -82,7 +82,9 @@ class Running:
         self.failures: list[str] = []
         self.events: list[Any] = []
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: uvloop.run(self._main()))
+        self._thread = threading.Thread(
+            target=lambda: uvloop.run(self._main()), daemon=True
+        )  # one that hangs fails its test alone
 
     def __enter__(self) -> Running:
         self._thread.start()
