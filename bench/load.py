@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -48,14 +48,22 @@ class Errors(msgspec.Struct, frozen=True):
         return ", ".join(f"{count:,} {name}" for name, count in msgspec.structs.asdict(self).items() if count)
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What wrk saw. Latencies are of a closed loop: they say how long the queue is, not what a lone request waits."""
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What every script of wrk's tells."""
 
     requests: int
     duration_us: int
+    errors: Errors
+
+
+_Seen = TypeVar("_Seen", bound=Seen)
+
+
+class Outcome(Seen, frozen=True, kw_only=True):
+    """What wrk saw. Latencies are of a closed loop: they say how long the queue is, not what a lone request waits."""
+
     p50_us: int
     p99_us: int
-    errors: Errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +85,22 @@ class Load:
             BenchError: wrk failed, no request was answered, or one was not answered well.
         """
         command = [self.wrk, "-t1", f"-c{self.connections}", f"-d{seconds}s", "-s", str(script), url]
-        try:
-            ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _GRACE_S, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise BenchError(f"wrk did not end: {' '.join(command)}") from error
-        if ran.returncode != 0:
-            raise BenchError(f"wrk ended with {ran.returncode}: {(ran.stderr or ran.stdout).strip()}")
-        return clean(parse(ran.stdout))
+        return clean(parse(run_wrk(command, seconds + _GRACE_S), Outcome))
+
+
+def run_wrk(command: list[str], timeout_s: float) -> str:
+    """What wrk prints.
+
+    Raises:
+        BenchError: it failed, or had not ended when `timeout_s` had passed.
+    """
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"wrk did not end: {' '.join(command)}") from error
+    if ran.returncode != 0:
+        raise BenchError(f"wrk ended with {ran.returncode}: {(ran.stderr or ran.stdout).strip()}")
+    return ran.stdout
 
 
 def script(body: str, key: str) -> str:
@@ -93,13 +110,18 @@ def script(body: str, key: str) -> str:
         body: of each request; without `]==]`.
         key: the caller's.
     """
+    return filled(_SCRIPT.replace("@KEY@", key), body)
+
+
+def filled(template: str, body: str) -> str:
+    """A script of wrk's with its mark and its body, which comes last: it may hold anything but the end of a Lua string."""
     if "]==]" in body:
         raise ValueError("the body would end its Lua string")
-    return _SCRIPT.replace("@MARK@", _MARK).replace("@KEY@", key).replace("@BODY@", body)
+    return template.replace("@MARK@", _MARK).replace("@BODY@", body)
 
 
-def parse(output: str) -> Outcome:
-    """Finds the script's line in what wrk printed.
+def parse(output: str, kind: type[_Seen]) -> _Seen:
+    """Finds the script's line in what wrk printed, and reads it.
 
     Raises:
         BenchError: there is none.
@@ -108,19 +130,19 @@ def parse(output: str) -> Outcome:
     if not lines:
         raise BenchError(f"wrk reported nothing: {output.strip()[-500:] or 'it printed nothing'}")
     try:
-        return msgspec.json.decode(lines[-1].removeprefix(_MARK), type=Outcome)
+        return msgspec.json.decode(lines[-1].removeprefix(_MARK), type=kind)
     except msgspec.DecodeError as error:
         raise BenchError(f"wrk's report cannot be read: {lines[-1]!r}") from error
 
 
-def clean(outcome: Outcome) -> Outcome:
-    """The outcome, if every request was answered well.
+def clean(seen: _Seen) -> _Seen:
+    """What was seen, if every request was answered well.
 
     Raises:
         BenchError: some were not; a figure over them would flatter.
     """
-    if outcome.requests == 0:
+    if seen.requests == 0:
         raise BenchError("no request was answered")
-    if errors := str(outcome.errors):
-        raise BenchError(f"of {outcome.requests:,} requests some failed: {errors}")
-    return outcome
+    if errors := str(seen.errors):
+        raise BenchError(f"of {seen.requests:,} requests some failed: {errors}")
+    return seen

@@ -57,7 +57,11 @@ def _seen(result: Result) -> Seen:
     if result.failed:
         said = ", ".join(f"{count:,} {kind}" for kind, count in result.failures.items() if count)
         raise BenchError(f"of {result.requests:,} requests some failed: {said}")
-    return Seen(result.answered, round(result.seconds * 1e6), quantiles(result.latency_buckets_us))
+    return Seen(
+        requests=result.answered,
+        duration_us=round(result.seconds * 1e6),
+        latency_us=quantiles(result.latency_buckets_us),
+    )
 
 
 def quantiles(buckets: Sequence[tuple[float, int]]) -> tuple[float, ...]:

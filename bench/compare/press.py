@@ -6,17 +6,13 @@ wrk keeps its connections busy (a closed loop), and corrects its latencies for w
 from __future__ import annotations
 
 import http.client
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from bench import load, rounds, servers
 from bench.compare.samples import SHARES
-from bench.errors import BenchError
 
 _GRACE_S: Final = 60.0
 ANSWER_S: Final = 60
@@ -30,12 +26,11 @@ done = function(summary, latency, requests)
   local e, shares, at = summary.errors, {@SHARES@}, {}
   for i, share in ipairs(shares) do at[i] = string.format("%d", latency:percentile(share * 100)) end
   io.write(string.format(
-    'bench: {"requests":%d,"duration_us":%d,"latency_us":[%s],' ..
+    '@MARK@{"requests":%d,"duration_us":%d,"latency_us":[%s],' ..
     '"errors":{"connect":%d,"read":%d,"write":%d,"timeout":%d,"status":%d}}\\n',
     summary.requests, summary.duration, table.concat(at, ","), e.connect, e.read, e.write, e.timeout, e.status))
 end
 """
-_MARK: Final = "bench: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +70,9 @@ class Ask:
             connection.close()
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(load.Seen, frozen=True, kw_only=True):
     """What the load saw."""
 
-    requests: int
-    duration_us: int
     latency_us: tuple[float, ...]
     """At each of `SHARES`."""
     errors: load.Errors = load.Errors(connect=0, read=0, write=0, timeout=0, status=0)
@@ -107,7 +100,7 @@ class Press:
         Raises:
             BenchError: the load failed, or a single request did.
         """
-        return clean(self._run(ask, connections, seconds))
+        return load.clean(self._run(ask, connections, seconds))
 
     def warm(self, ask: Ask, connections: int, seconds: int) -> float:
         """The same, with patience for one that is so slow that none is answered in time: requests/s.
@@ -116,7 +109,7 @@ class Press:
             BenchError: the load failed, or a single request did.
         """
         seen = self._run(ask, connections, seconds)
-        return clean(seen).requests / seconds if seen.requests else 0.0
+        return load.clean(seen).requests / seconds if seen.requests else 0.0
 
     def _run(self, ask: Ask, connections: int, seconds: int) -> Seen:
         path = self.directory / "press.lua"
@@ -132,13 +125,7 @@ class Press:
             str(path),
             ask.url,
         ]
-        try:
-            ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _GRACE_S, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise BenchError(f"wrk did not end: {' '.join(command)}") from error
-        if ran.returncode != 0:
-            raise BenchError(f"wrk ended with {ran.returncode}: {(ran.stderr or ran.stdout).strip()}")
-        return parse(ran.stdout)
+        return load.parse(load.run_wrk(command, seconds + _GRACE_S), Seen)
 
 
 def press(directory: Path) -> Press:
@@ -147,39 +134,6 @@ def press(directory: Path) -> Press:
 
 def script(ask: Ask) -> str:
     """wrk's script for this request."""
-    if "]==]" in ask.body:
-        raise ValueError("the body would end its Lua string")
     headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in ask.headers.items())
-    return (
-        _SCRIPT.replace("@HEADERS@", headers)
-        .replace("@SHARES@", ",".join(map(str, SHARES)))
-        .replace("@BODY@", ask.body)
-    )
-
-
-def parse(output: str) -> Seen:
-    """Finds the script's line in what wrk printed.
-
-    Raises:
-        BenchError: there is none.
-    """
-    lines = [line for line in output.splitlines() if line.startswith(_MARK)]
-    if not lines:
-        raise BenchError(f"wrk reported nothing: {output.strip()[-500:] or 'it printed nothing'}")
-    try:
-        return msgspec.json.decode(lines[-1].removeprefix(_MARK), type=Seen)
-    except msgspec.DecodeError as error:
-        raise BenchError(f"wrk's report cannot be read: {lines[-1]!r}") from error
-
-
-def clean(seen: Seen) -> Seen:
-    """What was seen, if every request was answered well.
-
-    Raises:
-        BenchError: some were not; a figure over them would flatter.
-    """
-    if seen.requests == 0:
-        raise BenchError("no request was answered")
-    if errors := str(seen.errors):
-        raise BenchError(f"of {seen.requests:,} requests some failed: {errors}")
-    return seen
+    template = _SCRIPT.replace("@HEADERS@", headers).replace("@SHARES@", ",".join(map(str, SHARES)))
+    return load.filled(template, ask.body)

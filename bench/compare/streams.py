@@ -48,7 +48,7 @@ def first_token(ask: Ask, seconds: float) -> Seen:
         raise BenchError(f"stream {len(waits_us) + 1:,} failed: {error!r}") from error
     finally:
         connection.close()
-    return Seen(len(waits_us), round(lasted_s * 1e6), quantiles(waits_us))
+    return Seen(requests=len(waits_us), duration_us=round(lasted_s * 1e6), latency_us=quantiles(waits_us))
 
 
 def quantiles(samples: Sequence[float]) -> tuple[float, ...]:

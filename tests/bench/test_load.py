@@ -21,7 +21,9 @@ NONE = Errors(connect=0, read=0, write=0, timeout=0, status=0)
 
 
 def test_the_report_is_read_whole() -> None:
-    assert parse(RECORDED) == Outcome(requests=45_535, duration_us=4_007_918, p50_us=4_728, p99_us=334_367, errors=NONE)
+    assert parse(RECORDED, Outcome) == Outcome(
+        requests=45_535, duration_us=4_007_918, p50_us=4_728, p99_us=334_367, errors=NONE
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_the_report_is_read_whole() -> None:
 )
 def test_what_is_no_report_is_an_error(output: str, message: str) -> None:
     with pytest.raises(BenchError, match=message):
-        parse(output)
+        parse(output, Outcome)
 
 
 @pytest.mark.parametrize("what", ["connect", "read", "write", "timeout", "status"])

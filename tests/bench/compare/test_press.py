@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench import load
 from bench.compare import press
 from bench.compare.press import Ask
 from bench.compare.samples import SHARES
@@ -29,7 +30,7 @@ def test_a_body_that_would_end_the_lua_string_is_refused() -> None:
 
 
 def test_the_report_is_read_whole() -> None:
-    seen = press.clean(press.parse("Running 4s test\n" + LINE % (7, 0)))
+    seen = load.clean(load.parse("Running 4s test\n" + LINE % (7, 0), press.Seen))
     assert (seen.requests, seen.duration_us) == (7, 4_000_000)
     assert seen.latency_us[SHARES.index(0.5)] == 10 + SHARES.index(0.5)
 
@@ -46,4 +47,4 @@ def test_the_report_is_read_whole() -> None:
 )
 def test_what_is_no_clean_report_is_an_error(output: str, message: str) -> None:
     with pytest.raises(BenchError, match=message):
-        press.clean(press.parse(output))
+        load.clean(load.parse(output, press.Seen))
