@@ -323,15 +323,16 @@ def test_a_lost_connection_makes_room_for_who_waits() -> None:
     run(main, most=2)
 
 
+def alive(kind: type[object]) -> int:
+    return sum(isinstance(o, kind) for o in gc.get_objects())
+
+
 def test_a_lost_connection_is_freed_without_the_collector() -> None:
     """Each would wait for a collection with its buffers and its decoder, and those come after tens of thousands of objects."""
 
-    def alive() -> int:
-        return sum(isinstance(o, UpstreamConnection) for o in gc.get_objects())
-
     async def main(pool: UpstreamPool, network: Network) -> None:
         gc.collect()
-        before = alive()
+        before = alive(UpstreamConnection)
         gc.disable()
         try:
             for _ in range(5):
@@ -340,7 +341,7 @@ def test_a_lost_connection_is_freed_without_the_collector() -> None:
                 del connection
                 network.transports.clear()
                 await settle()
-            assert alive() - before <= 1  # what the fake loop has called last
+            assert alive(UpstreamConnection) - before <= 1  # what the fake loop has called last
         finally:
             gc.enable()
 
@@ -351,12 +352,9 @@ def test_a_lost_connection_is_freed_without_the_collector() -> None:
 def test_a_place_in_the_queue_is_freed_without_the_collector(ends: str) -> None:
     """What a reload finds uncollected it freezes, and it is never looked at again."""
 
-    def alive() -> int:
-        return sum(isinstance(o, pool_module._Waiting) for o in gc.get_objects())
-
     async def main(pool: UpstreamPool, network: Network) -> None:
         gc.collect()
-        before = alive()
+        before = alive(pool_module._Waiting)
         gc.disable()
         try:
             for _ in range(5):
@@ -378,7 +376,7 @@ def test_a_place_in_the_queue_is_freed_without_the_collector(ends: str) -> None:
                     network.lose(resting)
                 await settle()
             assert pool.waiting == 0
-            assert alive() == before
+            assert alive(pool_module._Waiting) == before
         finally:
             gc.enable()
 
