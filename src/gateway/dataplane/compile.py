@@ -119,6 +119,7 @@ def compile_snapshot(
         yield
     for model in snapshot.models:
         compiled.models[model.name].fallbacks = [compiled.models[name] for name in model.fallbacks]
+        yield
     allowed: dict[tuple[str, ...], dict[str, bool]] = {}
     for key in snapshot.keys:
         entry_of_key = KeyEntry(key)

@@ -33,8 +33,9 @@ from gateway.dataplane.slices import in_slices
 from gateway.phases.admit import Admission
 
 KEYS, MODELS, TEAMS = 10_000, 1_000, 100
-STALL_S = 0.002
-ROUNDS = 5
+STALL_SHARE = 1 / 300
+"""A turn of the loop takes less of all that the work takes: 2 ms of 600 on a machine of 2024, and as much more on a slower one."""
+ROUNDS = 8
 """At most; one that is good is enough: what comes by chance is not in all of them."""
 
 
@@ -112,6 +113,7 @@ def test_ten_thousand_keys_and_a_thousand_models_are_taken_up_without_a_stall(tm
     memory = NodeMemory.create(str(tmp_path / "memory"), 1, 65_536, 4_096)
     data = [encode(large(0)), encode(large(1))]
     longest: list[float] = []
+    shares: list[float] = []
 
     async def work() -> None:
         async def turns() -> None:
@@ -122,15 +124,18 @@ def test_ten_thousand_keys_and_a_thousand_models_are_taken_up_without_a_stall(tm
                 longest[-1] = max(longest[-1], time.thread_time() - began)
 
         other = asyncio.create_task(turns())
+        began = time.thread_time()
         await take_up(memory, data)
+        shares.append(longest[-1] / (time.thread_time() - began))
         other.cancel()
 
-    while len(longest) < ROUNDS and min(longest, default=1.0) >= STALL_S:
+    while len(shares) < ROUNDS and min(shares, default=1.0) >= STALL_SHARE:
         longest.append(0.0)
         in_loop(work)
         gc.collect()
-    print(f"longest turns of the loop: {', '.join(f'{each * 1e6:.0f} us' for each in longest)}")
-    assert min(longest) < STALL_S
+    turns = (f"{each * 1e6:.0f} us (1/{1 / share:.0f})" for each, share in zip(longest, shares, strict=True))
+    print(f"longest turns of the loop, and of all the work: {', '.join(turns)}")
+    assert min(shares) < STALL_SHARE
 
 
 def test_the_loop_goes_on_while_steps_are_done_and_their_result_comes_back() -> None:
