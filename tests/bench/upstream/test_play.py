@@ -16,7 +16,6 @@ from typing import Any
 import h11
 import httpx
 import pytest
-from openai import APIStatusError, OpenAI, RateLimitError
 from rich.console import Console
 
 from bench import __main__ as bench
@@ -87,53 +86,6 @@ def events(text: str) -> list[tuple[str | None, Any]]:
 
 
 # -- dialects
-
-
-def test_the_openai_client_reads_answers(mock: Mock) -> None:
-    with OpenAI(base_url=f"{mock.url}/v1", api_key="k") as openai:
-        answer = openai.chat.completions.create(**ASKED)  # type: ignore[call-overload]
-    assert answer.choices[0].message.content == TEXT
-    assert answer.choices[0].finish_reason == "stop"
-    assert answer.model == "mock-7"
-    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (11, 10, 21)
-
-
-@pytest.mark.parametrize("asks_for_usage", [False, True])
-def test_the_openai_client_reads_streams(mock: Mock, asks_for_usage: bool) -> None:
-    more = {"stream_options": {"include_usage": True}} if asks_for_usage else {}
-    with OpenAI(base_url=f"{mock.url}/v1", api_key="k") as openai:
-        chunks = list(openai.chat.completions.create(**ASKED, stream=True, **more))  # type: ignore[call-overload]
-    texts = [choice.delta.content for chunk in chunks for choice in chunk.choices]
-    assert texts == ["", *(TEXT[at : at + 4] for at in range(0, 40, 4)), None]
-    reasons = [choice.finish_reason for chunk in chunks for choice in chunk.choices]
-    assert reasons == [None] * 11 + ["stop"]
-    usages = [chunk.usage.completion_tokens for chunk in chunks if chunk.usage]
-    assert usages == ([10] if asks_for_usage else [])
-
-
-def test_the_openai_client_reads_errors(mock: Mock) -> None:
-    with (
-        OpenAI(base_url=f"{mock.url}/refused/v1", api_key="k", max_retries=0) as openai,
-        pytest.raises(RateLimitError) as caught,
-    ):
-        openai.chat.completions.create(**ASKED)  # type: ignore[call-overload]
-    assert caught.value.code == "rate_limit_exceeded"
-    assert caught.value.response.headers["retry-after"] == "3"
-
-
-def test_the_openai_client_sees_a_stream_that_breaks_off(mock: Mock) -> None:
-    from openai import APIError
-
-    with OpenAI(base_url=f"{mock.url}/failing/v1", api_key="k", max_retries=0) as openai:
-        chunks = openai.chat.completions.create(**ASKED, stream=True)  # type: ignore[call-overload]
-        with pytest.raises(APIError, match="The script says so") as caught:
-            list(chunks)
-    assert not isinstance(caught.value, APIStatusError)
-
-
-def test_the_openai_client_lists_the_model(mock: Mock) -> None:
-    with OpenAI(base_url=f"{mock.url}/v1", api_key="k") as openai:
-        assert [model.id for model in openai.models.list()] == ["mock-7"]
 
 
 def test_anthropic_answers(client: httpx.Client) -> None:
