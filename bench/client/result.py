@@ -10,7 +10,7 @@ from bench.native.histogram import Histogram
 
 MAX_BUSY_SHARE: Final = 0.95
 """Of a core, with the time that the load generator waited for one: beyond, it could not have asked more."""
-TRUNCATED: Final = ("cut", "no_terminal", "error_event")
+TRUNCATED: Final = ("cut", "no_terminal", "half_json", "error_event")
 """Failures that leave a caller with a part of its answer."""
 
 
@@ -84,8 +84,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.failed / total if total else 0.0
 
     @property
-    def truncated(self) -> int:
-        return sum(self.failures.get(kind, 0) for kind in TRUNCATED)
+    def truncated(self) -> dict[str, int]:
+        """Answers of which a part came, by how they broke off."""
+        return {kind: self.failures[kind] for kind in TRUNCATED if kind in self.failures}
 
     @property
     def doubts(self) -> list[str]:
@@ -104,7 +105,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def as_json(self) -> bytes:
-        extra = {"failed": self.failed, "truncated": self.truncated, "trusted": not self.doubts, "doubts": self.doubts}
+        extra = {
+            "failed": self.failed,
+            "truncated": sum(self.truncated.values()),
+            "truncated_by": self.truncated,
+            "trusted": not self.doubts,
+            "doubts": self.doubts,
+        }
         return msgspec.json.encode({**msgspec.to_builtins(self, str_keys=True), **extra})
 
 

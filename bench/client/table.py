@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -26,6 +28,8 @@ def render(result: Result) -> Group:
     parts: list[RenderableType] = [Text(f"\n{_asked(result)}", style="bold"), table, Text(_answered(result))]
     if result.failed:
         parts.append(Text(_failed(result), style="red"))
+    if result.truncated:
+        parts.append(Text(_truncated(result), style="red"))
     parts.append(Text(_generator(result), style="dim"))
     return Group(*parts)
 
@@ -47,12 +51,17 @@ def _answered(result: Result) -> str:
 
 def _failed(result: Result) -> str:
     statuses = ", ".join(f"{count:,} x {status}" for status, count in result.statuses.items())
-    kinds = ", ".join(
-        f"{count:,} {kind.replace('_', ' ')}{f' ({statuses})' if kind == 'status' else ''}"
-        for kind, count in result.failures.items()
-    )
-    truncated = f"; {result.truncated:,} left their caller with a part" if result.truncated else ""
-    return f"{result.failed:,} failed ({result.failed_share:.2%}): {kinds}{truncated}"
+    kinds = _kinds(result.failures).replace(" status", f" status ({statuses})")
+    return f"{result.failed:,} failed ({result.failed_share:.2%}): {kinds}"
+
+
+def _truncated(result: Result) -> str:
+    total = sum(result.truncated.values())
+    return f"{total:,} of them truncated, their callers left with a part: {_kinds(result.truncated)}"
+
+
+def _kinds(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items())
 
 
 def _generator(result: Result) -> str:

@@ -4,6 +4,7 @@ from _fastpath.http1 cimport ChunkedDecoder, ResponseHead
 from bench.native.agenda cimport Agenda, Task
 from bench.native.draw cimport Draw, Random
 from bench.native.histogram cimport Histogram
+from bench.native.whole cimport Whole
 
 cdef class Payload:
     cdef bytes request          # head and body
@@ -50,13 +51,15 @@ cdef class Caller(Task):
     # of the request under way
     cdef Payload payload
     cdef int64_t intended_ns, deadline_ns, token_ns
-    cdef bint counted, got_bytes, streamed, terminal, broken
+    cdef bint counted, got_bytes, streamed, in_json, terminal, broken
     cdef int64_t events
+    cdef Whole text             # of an answer in JSON
     cdef bytes tail             # of an event that is not complete
     cdef int send(self, Payload payload, int64_t intended_ns, int64_t now_ns) except -1
     cdef int write(self, bytes data) except -1
     cdef int received(self, bytes data, int64_t now_ns) except -1
     cdef int take(self, bytes data, Py_ssize_t start, int64_t now_ns) except -1
+    cdef int look(self, const char* data, Py_ssize_t size, int64_t now_ns) except -1
     cdef int read_events(self, const char* data, Py_ssize_t size, int64_t now_ns) except -1
     cdef int judge(self, const char* event, Py_ssize_t size, int64_t now_ns) except -1
     cdef int complete(self, int64_t now_ns) except -1

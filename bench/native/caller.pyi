@@ -101,7 +101,7 @@ class Load(Task):
     @property
     def failures(self) -> dict[str, int]:
         """By what failed: connect, closed (before the answer), cut (within it), timeout, protocol, status, no_terminal,
-        error_event, unsent."""
+        half_json (it ended well, its text did not), error_event, unsent."""
     @property
     def statuses(self) -> dict[int, int]:
         """Of answers that were not 2xx."""

@@ -4,7 +4,7 @@ Rules.
 - A connection carries one request at a time.
 - What is counted was to be sent in the measured time; all else is played and forgotten.
 - A stream is whole when its dialect's terminal came and its framing ended well. Text cannot look like a terminal: in JSON its quotes
-  are escaped.
+  are escaped. An answer in JSON is whole when its framing ended well and its first value did.
 - A request's deadline is looked at when the agenda comes to it: the connection stands there with an older one, and is put back.
 """
 
@@ -14,11 +14,13 @@ from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport int64_t
 
 from _fastpath.http1 cimport (
-    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, K_CONTENT_TYPE, ChunkedDecoder, ResponseHead, Span, parse_response_into,
+    BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, K_CONTENT_ENCODING, K_CONTENT_TYPE,
+    ChunkedDecoder, ResponseHead, Span, parse_response_into,
 )
 from bench.native.agenda cimport Agenda, Task, clock_ns
 from bench.native.draw cimport Draw, Random
 from bench.native.histogram cimport Histogram
+from bench.native.whole cimport Whole
 
 cdef extern from "<string.h>" nogil:
     void* memmem(const void* text, size_t size, const void* word, size_t word_size)
@@ -116,6 +118,7 @@ cdef class Load(Task):
         caller.load = self
         caller.fd = -1
         caller.head = ResponseHead.__new__(ResponseHead)
+        caller.text = Whole.__new__(Whole)
         return caller
 
     @property
@@ -265,7 +268,7 @@ cdef class Caller(Task):
         self.intended_ns = intended_ns
         self.counted = load.counts(intended_ns)
         self.state = SENT
-        self.got_bytes = self.streamed = self.terminal = self.broken = False
+        self.got_bytes = self.streamed = self.in_json = self.terminal = self.broken = False
         self.waiting = None
         self.tail = None
         self.events = 0
@@ -341,6 +344,9 @@ cdef class Caller(Task):
         if head.status < 300 and head.known[<int>K_CONTENT_TYPE] >= 0:
             span = &head.values[head.known[<int>K_CONTENT_TYPE]]
             self.streamed = begins(PyBytes_AS_STRING(head.buf) + span.start, span.size, b"text/event-stream", 17)
+            if head.known[<int>K_CONTENT_ENCODING] < 0 and self.kind != BODY_NONE:
+                self.in_json = begins(PyBytes_AS_STRING(head.buf) + span.start, span.size, b"application/json", 16)
+                self.text.reset()
         self.state = BODY
         return self.take(data, start, now_ns)
 
@@ -353,9 +359,8 @@ cdef class Caller(Task):
             pieces = []
             end = self.decoder.feed_into(data, start, pieces)
             last = self.decoder.done
-            if self.streamed:
-                for piece in pieces:
-                    self.read_events(PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece), now_ns)
+            for piece in pieces:
+                self.look(PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece), now_ns)
         else:
             if self.kind == BODY_LENGTH:
                 end = min(size, start + self.remaining)
@@ -364,13 +369,21 @@ cdef class Caller(Task):
             elif self.kind == BODY_NONE:
                 end = start
                 last = True
-            if self.streamed and end > start:
-                self.read_events(PyBytes_AS_STRING(data) + start, end - start, now_ns)
+            if end > start:
+                self.look(PyBytes_AS_STRING(data) + start, end - start, now_ns)
         if not last:
             return 0
         if end < size:
             return self.give_up("protocol")
         return self.complete(now_ns)
+
+    cdef int look(self, const char* data, Py_ssize_t size, int64_t now_ns) except -1:
+        """What came of the body, without its framing."""
+        if self.streamed:
+            return self.read_events(data, size, now_ns)
+        if self.in_json:
+            self.text.take(data, size)
+        return 0
 
     cdef int read_events(self, const char* data, Py_ssize_t size, int64_t now_ns) except -1:
         """Finds the blank lines behind events. What follows the last one is kept."""
@@ -462,6 +475,8 @@ cdef class Caller(Task):
                 load.fail("error_event", self.intended_ns)
             elif self.streamed and not self.terminal and self.payload.dialect != NONE:
                 load.fail("no_terminal", self.intended_ns)
+            elif self.in_json and not self.text.ended():
+                load.fail("half_json", self.intended_ns)
             else:
                 load.answered += 1
                 load.latency.add(now_ns - self.intended_ns)

@@ -9,7 +9,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -154,6 +154,7 @@ def test_a_closed_loop_hides_what_the_open_one_shows(tmp_path: Path) -> None:
         ("closed", True, "cut"),
         ("failing", True, "error_event"),
         ("truncated", True, "no_terminal"),
+        ("truncated", False, "half_json"),
         ("held", True, "timeout"),
         ("held", False, "timeout"),
     ],
@@ -163,8 +164,49 @@ def test_each_failure_has_its_name(route: str, stream: bool, kind: str, mock: Mo
     assert set(result.failures) == {kind}
     assert result.failed == result.requests >= 4
     assert result.answered == result.latency.count == 0
-    assert result.truncated == (result.failed if kind in {"cut", "error_event", "no_terminal"} else 0)
+    part = kind in {"cut", "error_event", "no_terminal", "half_json"}
+    assert result.truncated == ({kind: result.failed} if part else {})
     assert result.statuses == ({429: result.failed} if kind == "status" else {})
+
+
+HALF, WHOLE, TYPE = b'{"choices":[{"te', b'{"choices":[]}', b"content-type: application/json\r\n"
+CHUNKED = TYPE + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (TYPE + b"content-length: 16\r\n\r\n" + HALF, "half_json"),
+        (TYPE + b"content-length: 40\r\n\r\n" + HALF, "cut"),
+        (TYPE + b"\r\n" + HALF, "half_json"),  # closed politely: its length is what came
+        (TYPE + b"\r\n", "half_json"),
+        (CHUNKED + b"10\r\n" + HALF + b"\r\n0\r\n\r\n", "half_json"),
+        (CHUNKED + b"10\r\n" + HALF + b"\r\n", "cut"),
+        (CHUNKED + b"e\r\n" + WHOLE + b"\r\n", "cut"),
+        (TYPE + b"\r\n" + WHOLE, None),
+        (CHUNKED + b"e\r\n" + WHOLE + b"\r\n0\r\n\r\n", None),
+        (b"content-type: text/plain\r\n\r\n" + HALF, None),
+        (b"content-encoding: gzip\r\n" + TYPE + b"content-length: 2\r\n\r\n\x1f\x8b", None),
+    ],
+    ids=[
+        *(
+            "of its length",
+            "too short",
+            "to the end",
+            "nothing",
+            "in chunks",
+            "between chunks",
+            "before the last chunk",
+        ),
+        *("whole to the end", "whole in chunks", "no JSON", "compressed"),
+    ],
+)
+def test_an_answer_that_is_not_streamed_is_whole_with_its_json(answer: bytes, kind: str | None) -> None:
+    with answering(b"HTTP/1.1 200 OK\r\n" + answer) as url:
+        result = play(url, built_in(), connections=1, rate=100, seconds=0.1)
+    assert result.requests >= 10
+    assert result.failures == ({kind: result.requests} if kind else {})
+    assert result.truncated == result.failures
 
 
 @pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
@@ -204,8 +246,9 @@ def test_a_load_generator_at_its_limit_says_so(mock: Mock) -> None:
     assert any(doubt.startswith("the load generator was at its limit: it ran, or waited") for doubt in result.doubts)
 
 
-def test_connections_that_the_target_closes_are_made_again() -> None:
-    """One answer a connection, as `connection: close` says, and each time a new one."""
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """A server that says the same to everybody, once a connection."""
 
     def serve(listening: socket.socket) -> None:
         with suppress(OSError):  # it is closed: the test is over
@@ -213,16 +256,22 @@ def test_connections_that_the_target_closes_are_made_again() -> None:
                 connection, _ = listening.accept()
                 with connection:
                     if connection.recv(65_536):
-                        connection.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+                        connection.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=serve, args=(listening,))
         thread.start()
-        result = play(
-            f"http://127.0.0.1:{listening.getsockname()[1]}", built_in(), connections=1, rate=100, seconds=0.2
-        )
-        listening.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+
+
+def test_connections_that_the_target_closes_are_made_again() -> None:
+    """One answer a connection, as `connection: close` says, and each time a new one."""
+    with answering(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}") as url:
+        result = play(url, built_in(), connections=1, rate=100, seconds=0.2)
     assert (result.failures, result.answered) == ({}, result.requests)
     assert result.generator.reconnects >= result.answered
 
@@ -291,6 +340,10 @@ def test_the_command_prints_json_and_says_what_failed(mock: Mock, capsys: pytest
     result = json.loads(out)
     assert (code, result["trusted"], result["failed"], result["requests"]) == (0, True, 0, pytest.approx(20, abs=1))
     assert sum(count for _, count in result["latency_buckets_us"]) == result["answered"]
+    assert (result["truncated"], result["truncated_by"]) == (0, {})
+    code, out, _ = command(capsys, f"{mock.url}/truncated", *always)
+    result = json.loads(out)
+    assert (code, result["truncated"], result["truncated_by"]) == (1, result["failed"], {"half_json": result["failed"]})
     code, out, _ = command(capsys, f"{mock.url}/some", *always)
     assert (code, json.loads(out)["statuses"].keys()) == (1, {"503"})
     assert command(capsys, f"{mock.url}/some", *always, "--tolerate", "0.9")[0] == 0
@@ -322,7 +375,7 @@ def test_the_table_says_it_all(mock: Mock) -> None:
         "first token",
         "gap",
         "error event",
-        "left their caller with a part",
+        "of them truncated, their callers left with a part:",
     ):
         assert words in said
 
