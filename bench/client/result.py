@@ -33,6 +33,8 @@ class Streams(msgspec.Struct, frozen=True):
     gap: Times
     duration: Times
     events: int
+    first_token_buckets_us: list[tuple[float, int]]
+    """(at most, count): all of the distribution."""
 
 
 class Generator(msgspec.Struct, frozen=True):
@@ -113,6 +115,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
             "doubts": self.doubts,
         }
         return msgspec.json.encode({**msgspec.to_builtins(self, str_keys=True), **extra})
+
+
+def buckets_us(histogram: Histogram) -> list[tuple[float, int]]:
+    """(at most, count) of each bucket of a histogram of nanoseconds."""
+    return [(value / 1e3, count) for value, count in histogram.buckets()]
 
 
 def times(histogram: Histogram) -> Times:

@@ -14,7 +14,7 @@ from typing import Final, Literal, cast
 import uvloop
 
 from bench.client.payloads import Entry, Target, payloads
-from bench.client.result import Generator, Result, Streams, times
+from bench.client.result import Generator, Result, Streams, buckets_us, times
 from bench.errors import BenchError
 from bench.native.agenda import Agenda, Call, now_ns
 from bench.native.caller import Load
@@ -219,7 +219,9 @@ class _Run:
             latency=times(load.latency),
             failures=dict(sorted(load.failures.items())),
             statuses=dict(sorted(load.statuses.items())),
-            streams=Streams(times(load.first), times(load.gap), times(load.duration), load.events)
+            streams=Streams(
+                times(load.first), times(load.gap), times(load.duration), load.events, buckets_us(load.first)
+            )
             if streamed
             else None,
             generator=Generator(
@@ -230,7 +232,7 @@ class _Run:
                 waited=load.waited,
                 reconnects=load.reconnects,
             ),
-            latency_buckets_us=[(value / 1e3, count) for value, count in load.latency.buckets()],
+            latency_buckets_us=buckets_us(load.latency),
         )
 
 

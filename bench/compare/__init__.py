@@ -5,8 +5,8 @@
     scenes      what is asked
     place       one peer that runs, on its core
     press       the load; all that knows which program makes it
-    arrivals    an open loop
-    streams     a lone caller of streams for the time to the first token, and many that stay
+    callers     an open loop, and a lone caller of streams
+    streams     many callers of streams that stay
     experiment  turns: a fresh start, then every phase; rounds of turns
     samples     what a run has seen, as it is stored
     figures     from samples to figures; imports nothing of the above but samples

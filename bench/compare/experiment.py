@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import proc, rounds, servers
-from bench.compare import arrivals, place, press, streams
+from bench.compare import callers, place, press, streams
 from bench.compare.install import missing
 from bench.compare.peers import DIRECT, PEERS, Peer
 from bench.compare.place import Place, Where
@@ -255,7 +255,7 @@ class _Bench:
             self.on_step(f"{label}: {name}")
             with notes.phase(name):
                 ask = asked.ask(SCENES["chat"])
-                seen = arrivals.arrive(ask, per_s, self.settings.connections, self.settings.seconds)
+                seen = callers.arrive(ask, per_s, self.settings.connections, self.settings.seconds)
                 notes.loads[name] = Load(
                     scenario="chat",
                     connections=self.settings.connections,
@@ -312,7 +312,7 @@ class _Bench:
         ask, seconds = target.ask(phase.scenario), self._seconds(phase, per_s)
         with notes.watched(target, phase.name, when=phase.connections > 1):
             if phase.first:
-                seen = streams.first_token(ask, seconds)
+                seen = callers.first_tokens(ask, seconds)
             else:
                 seen = self.press.closed(ask, phase.connections, seconds)
         if phase.full:

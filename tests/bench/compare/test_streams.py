@@ -12,7 +12,6 @@ import pytest
 
 from bench.compare import streams
 from bench.compare.press import Ask
-from bench.compare.samples import SHARES
 from bench.errors import BenchError
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -58,42 +57,6 @@ def served(answer: Callable[[socket.socket], None]) -> Iterator[Ask]:
         listening.shutdown(socket.SHUT_RDWR)
         listening.close()
         thread.join()
-
-
-def test_the_wait_ends_with_the_first_event_and_not_with_the_stream() -> None:
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(HEAD + chunk(EVENT))
-        time.sleep(0.05)
-        connection.sendall(chunk(DONE) + b"0\r\n\r\n")
-
-    with served(answer) as ask:
-        seen = streams.first_token(ask, 0.2)
-    assert seen.requests >= 2
-    assert seen.latency_us[SHARES.index(0.5)] < 40_000
-
-
-@pytest.mark.parametrize(
-    ("answered", "message"),
-    [
-        (HEAD + chunk(EVENT) + b"0\r\n\r\n", "stream 1 was cut or refused: 200"),
-        (b"HTTP/1.1 429 X\r\ncontent-length: 2\r\n\r\n{}", "stream 1 was cut or refused: 429"),
-        (HEAD + b"zz\r\n", "stream 1 failed"),
-    ],
-    ids=["without its end", "refused", "broken"],
-)
-def test_a_stream_that_is_not_whole_fails_the_figure(answered: bytes, message: str) -> None:
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(answered)
-        connection.shutdown(socket.SHUT_WR)
-
-    with served(answer) as ask, pytest.raises(BenchError, match=message):
-        streams.first_token(ask, 0.2)
-
-
-def test_quantiles_are_samples_themselves() -> None:
-    found = dict(zip(SHARES, streams.quantiles([float(number) for number in range(1, 1_001)]), strict=True))
-    assert (found[0.0], found[0.5], found[0.99], found[0.999]) == (1, 500, 990, 999)
-    assert set(streams.quantiles([7.0])) == {7.0}
 
 
 def test_held_streams_are_counted_while_all_flow() -> None:

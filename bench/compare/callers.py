@@ -1,4 +1,4 @@
-"""An open loop: the bench's own load generator, with requests that arrive evenly.
+"""What single requests see, measured by the bench's own load generator: arrivals at a rate, and a lone caller of streams.
 
 A request that finds no free connection waits for one, and its latency counts from the moment it was due: what a slow target
 makes others wait is not left out (the omission that closed loops commit).
@@ -7,7 +7,9 @@ makes others wait is not left out (the omission that closed loops commit).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from bench.compare.press import ANSWER_S, Ask, Seen
 from bench.compare.samples import SHARES
@@ -21,7 +23,7 @@ _MAX_LAG_MS: Final = 1e9
 
 
 def arrive(ask: Ask, per_s: float, connections: int, seconds: float) -> Seen:
-    """Asks `per_s` times a second.
+    """An open loop: asks `per_s` times a second.
 
     Args:
         ask: the request.
@@ -32,6 +34,21 @@ def arrive(ask: Ask, per_s: float, connections: int, seconds: float) -> Seen:
     Raises:
         BenchError: a request failed.
     """
+    result = _asked(ask, ask.body, per_s, connections, seconds)
+    return _seen(result, result.latency_buckets_us)
+
+
+def first_tokens(ask: Ask, seconds: float) -> Seen:
+    """A lone caller of streams: from each request to the first event with text, one request at a time on one connection.
+
+    Raises:
+        BenchError: an answer was no whole stream.
+    """
+    result = _asked(ask, msgspec.json.decode(ask.body), None, 1, seconds)
+    return _seen(result, [] if result.streams is None else result.streams.first_token_buckets_us)
+
+
+def _asked(ask: Ask, body: Any, per_s: float | None, connections: int, seconds: float) -> Result:
     from bench.client import run  # noqa: PLC0415  (native, Linux)
     from bench.client.payloads import Entry, Target  # noqa: PLC0415
 
@@ -49,18 +66,20 @@ def arrive(ask: Ask, per_s: float, connections: int, seconds: float) -> Seen:
         trust=None,
         check_certificate=True,
     )
-    entry = Entry(path=ask.path, body=ask.body, headers=dict(ask.headers))
-    return _seen(run.run(settings, [entry], None, lambda *_: None))
+    entry = Entry(path=ask.path, body=body, headers=dict(ask.headers))
+    return run.run(settings, [entry], None, lambda *_: None)
 
 
-def _seen(result: Result) -> Seen:
+def _seen(result: Result, buckets: Sequence[tuple[float, int]]) -> Seen:
     if result.failed:
         said = ", ".join(f"{count:,} {kind}" for kind, count in result.failures.items() if count)
         raise BenchError(f"of {result.requests:,} requests some failed: {said}")
+    if not buckets:
+        raise BenchError(f"of {result.requests:,} streams none had an event with text")
     return Seen(
         requests=result.answered,
         duration_us=round(result.seconds * 1e6),
-        latency_us=quantiles(result.latency_buckets_us),
+        latency_us=quantiles(buckets),
     )
 
 
