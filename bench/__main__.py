@@ -20,11 +20,9 @@ from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter, validators
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench import page, rounds, table
+from bench import page, progress, rounds, table
 from bench.errors import BenchError, MissingError
-from bench.figures import Report
 
 EXIT_OVER_BUDGET = 1
 EXIT_USAGE = 64
@@ -78,7 +76,9 @@ def bench(
         raise MissingError("the bench runs on Linux only: it reads CPU times from /proc")
     if html is not None and not html.resolve().parent.is_dir():
         raise BenchError(f"{html} cannot be written: its folder does not exist")
-    report = _measured(rounds.Settings(tuple(dict.fromkeys(scenario)), rounds_, seconds, connections, warm_up))
+    settings = rounds.Settings(tuple(dict.fromkeys(scenario)), rounds_, seconds, connections, warm_up)
+    with progress.steps(_err, settings.steps) as on_step:
+        report = rounds.run(settings, on_step)
     if html is not None:
         html.write_text(page.render(report))
         _err.print(f"The page is {html}", markup=False, soft_wrap=True)
@@ -104,26 +104,6 @@ def budgets_(
     from bench.kernels import kept  # noqa: PLC0415 - compiles what it needs, which other commands do not
 
     return kept.main(update=update, console=Console(highlight=False), errors=_err)
-
-
-def _measured(settings: rounds.Settings) -> Report:
-    columns = (
-        TextColumn("{task.description:<36}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_err, transient=True) as progress:
-        task = progress.add_task("", total=settings.steps)
-        begun = 0
-
-        def on_step(what: str) -> None:
-            nonlocal begun
-            progress.update(task, completed=begun, description=what)
-            begun += 1
-
-        return rounds.run(settings, on_step)
 
 
 def _on_terminate(number: int, _: FrameType | None) -> NoReturn:

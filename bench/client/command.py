@@ -9,8 +9,8 @@ from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter, validators
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench import progress
 from bench.errors import BenchError, MissingError
 
 EXIT_FAILURES: Final = 1
@@ -78,13 +78,7 @@ def load(
         check_certificate=not insecure,
     )
     err = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description:<18}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("connecting", total=1.0)
-
-        def on_progress(what: str, share: float) -> None:
-            progress.update(task, description=what, completed=share)
-
+    with progress.shares(err) as on_progress:
         result = run.run(settings, entries, _secret(key), on_progress)
     if json:
         print(result.as_json().decode())

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench import progress
 from bench.compare import experiment, figures, html, install, samples, terminal
 from bench.compare.peers import PEERS, USUAL
 from bench.compare.samples import Run
@@ -66,9 +66,11 @@ def compare(
     if install_:
         for name in names:
             _install(name)
-    run = _measured(
-        experiment.Settings(names, tuple(dict.fromkeys(scenario)), rounds, seconds, connections, warm_up, streams)
+    settings = experiment.Settings(
+        names, tuple(dict.fromkeys(scenario)), rounds, seconds, connections, warm_up, streams
     )
+    with progress.steps(_err, experiment.steps(settings)) as on_step:
+        run = experiment.run(settings, on_step)
     _report(run, json=json, page=page)
     return 0
 
@@ -107,17 +109,3 @@ def _install(name: str) -> None:
             install.install(name, PEERS[name].packages)
         except BenchError as error:
             _err.print(f"{name}: {error}", style="yellow", markup=False, soft_wrap=True)
-
-
-def _measured(settings: experiment.Settings) -> Run:
-    columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_err, transient=True) as progress:
-        task = progress.add_task("", total=experiment.steps(settings))
-        begun = 0
-
-        def on_step(what: str) -> None:
-            nonlocal begun
-            progress.update(task, completed=begun, description=what)
-            begun += 1
-
-        return experiment.run(settings, on_step)
