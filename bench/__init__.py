@@ -6,6 +6,7 @@
     proc        CPU seconds of processes, from /proc
     rounds      the experiment: warm-up, then rounds in which each target takes its turn
     figures     medians and ratios; imports nothing of the above
+    progress    a bar for what takes a while
     table, page the report, for a terminal and for a browser
     compare     gateways beside each other, a package of its own
 

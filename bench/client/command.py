@@ -29,6 +29,9 @@ def load(
     ] = None,
     arrivals: Annotated[Literal["constant", "poisson"], Parameter(help="Of an open loop.")] = "constant",
     connections: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=60_000), help="Kept open.")] = 64,
+    processes: Annotated[
+        int, Parameter(validator=validators.Number(gte=1, lte=64), help="That ask; they share connections and rate.")
+    ] = 1,
     seconds: Annotated[float, Parameter(validator=_POSITIVE, help="Measured.")] = 10.0,
     warm_up: Annotated[float, Parameter(validator=validators.Number(gte=0), help="Seconds before.")] = 2.0,
     timeout: Annotated[float, Parameter(validator=_POSITIVE, help="Seconds, of a request.")] = 60.0,
@@ -60,14 +63,15 @@ def load(
     if sys.platform != "linux":
         raise MissingError("the load generator runs on Linux only: its timers are timerfd(2)")
     from bench.client import payloads as mixes  # noqa: PLC0415  (native, Linux)
-    from bench.client import run, table  # noqa: PLC0415
+    from bench.client import run, session, table  # noqa: PLC0415
 
     target = mixes.target(url)
     entries = [mixes.built_in(dialect, model, stream, prompt_bytes)] if payloads is None else mixes.load(payloads)
-    settings = run.Settings(
+    settings = session.Settings(
         target=target,
         rate=rate,
         arrivals=arrivals,
+        processes=processes,
         connections=connections,
         seconds=seconds,
         warm_up_s=warm_up,

@@ -2,16 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from bench.native.histogram import Histogram
 
+if TYPE_CHECKING:
+    from bench.native.caller import Load
+
 MAX_BUSY_SHARE: Final = 0.95
 """Of a core, with the time that the load generator waited for one: beyond, it could not have asked more."""
 TRUNCATED: Final = ("cut", "no_terminal", "half_json", "error_event")
 """Failures that leave a caller with a part of its answer."""
+
+
+@dataclass(slots=True)
+class Part:
+    """What one process saw, and what it did for that."""
+
+    cpu_s: float
+    busy_share: float
+    sent: int
+    unsent: int
+    answered: int
+    events: int
+    received_bytes: int
+    waited: int
+    reconnects: int
+    failures: dict[str, int]
+    statuses: dict[int, int]
+    latency: Histogram
+    first: Histogram
+    gap: Histogram
+    duration: Histogram
+    lag: Histogram
+
+    @classmethod
+    def of(cls, load: Load, cpu_s: float, busy_share: float) -> Part:
+        return cls(
+            cpu_s,
+            busy_share,
+            load.sent,
+            load.unsent,
+            load.answered,
+            load.events,
+            load.received_bytes,
+            load.waited,
+            load.reconnects,
+            load.failures,
+            load.statuses,
+            load.latency,
+            load.first,
+            load.gap,
+            load.duration,
+            load.lag,
+        )
+
+    @property
+    def requests(self) -> int:
+        return self.sent + self.unsent
+
+    def add(self, other: Part) -> None:
+        """Makes it what both saw."""
+        for name in ("cpu_s", "sent", "unsent", "answered", "events", "received_bytes", "waited", "reconnects"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.busy_share = max(self.busy_share, other.busy_share)
+        for kind, count in other.failures.items():
+            self.failures[kind] = self.failures.get(kind, 0) + count
+        for status, count in other.statuses.items():
+            self.statuses[status] = self.statuses.get(status, 0) + count
+        for name in ("latency", "first", "gap", "duration", "lag"):
+            getattr(self, name).merge(getattr(other, name))
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -45,8 +108,9 @@ class Generator(msgspec.Struct, frozen=True):
     max_lag_us: float
     """Of its 99th percentile: beyond, what is measured is this side."""
     busy_share: float
-    """Of the measured time in which it ran or waited for a core."""
+    """Of the measured time in which it ran or waited for a core; of several processes, the busiest's."""
     cpu_us_per_request: float
+    processes: int
     waited: int
     """Requests that found all connections busy; their time ran."""
     reconnects: int

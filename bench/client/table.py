@@ -67,8 +67,9 @@ def _kinds(counts: Mapping[str, int]) -> str:
 def _generator(result: Result) -> str:
     generator = result.generator
     lag = "" if result.loop == "closed" else f", its lateness p99 {generator.lag.p99_us:,.0f} us"
+    several = f" ({generator.processes} processes, of them the busiest)" if generator.processes > 1 else ""
     waited = f", {generator.waited:,} requests waited for a connection" if generator.waited else ""
     return (
-        f"load generator: {generator.cpu_us_per_request:.1f} us of CPU a request, {generator.busy_share:.0%} of a core"
+        f"load generator{several}: {generator.cpu_us_per_request:.1f} us of CPU a request, {generator.busy_share:.0%} of a core"
         f"{lag}{waited}, {generator.reconnects:,} reconnects"
     )

@@ -49,14 +49,15 @@ def first_tokens(ask: Ask, seconds: float) -> Seen:
 
 
 def _asked(ask: Ask, body: Any, per_s: float | None, connections: int, seconds: float) -> Result:
-    from bench.client import run  # noqa: PLC0415  (native, Linux)
+    from bench.client import run, session  # noqa: PLC0415  (native, Linux)
     from bench.client.payloads import Entry, Target  # noqa: PLC0415
 
     host, port = ask.place
-    settings = run.Settings(
+    settings = session.Settings(
         target=Target("http", host, port, ""),
         rate=per_s,
         arrivals="constant",
+        processes=1,
         connections=connections,
         seconds=seconds,
         warm_up_s=0.0,

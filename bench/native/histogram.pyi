@@ -1,5 +1,6 @@
 """How often which values were seen, to three significant digits: what HdrHistogram counts, with its buckets."""
 
+from collections.abc import Sequence
 from typing import final
 
 @final
@@ -14,6 +15,7 @@ class Histogram:
     def percentile(self, percent: float) -> int:
         """The largest value of the bucket that holds it, as HdrHistogram has it; 0 where nothing was seen."""
     def merge(self, other: Histogram) -> None: ...
+    def __reduce__(self) -> tuple[object, ...]: ...
     def buckets(self) -> list[tuple[int, int]]:
         """(largest value, count) of each bucket that is not empty, in order."""
     @property
@@ -28,3 +30,6 @@ class Histogram:
         """Exact."""
     @property
     def total(self) -> int: ...
+
+def restored(counts: Sequence[tuple[int, int]], minimum: int, maximum: int, count: int, total: int) -> Histogram:
+    """What was pickled: (slot, count) of each bucket that is not empty, and what is exact."""

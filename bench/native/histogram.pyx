@@ -83,6 +83,11 @@ cdef class Histogram:
         self.count += other.count
         self.total += other.total
 
+    def __reduce__(self):
+        cdef Py_ssize_t slot
+        counts = [(slot, self.counts[slot]) for slot in range(<Py_ssize_t>SLOTS) if self.counts[slot]]
+        return restored, (counts, self.minimum, self.maximum, self.count, self.total)
+
     def buckets(self):
         cdef Py_ssize_t slot
         return [(largest_of(slot), self.counts[slot]) for slot in range(<Py_ssize_t>SLOTS) if self.counts[slot]]
@@ -90,3 +95,16 @@ cdef class Histogram:
     @property
     def mean(self):
         return <double>self.total / <double>self.count if self.count else 0.0
+
+
+def restored(counts, int64_t minimum, int64_t maximum, int64_t count, int64_t total):
+    cdef Histogram made = Histogram()
+    cdef Py_ssize_t slot
+    cdef int64_t times
+    for slot, times in counts:
+        made.counts[slot] = times
+    made.minimum = minimum
+    made.maximum = maximum
+    made.count = count
+    made.total = total
+    return made

@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 from bench import __main__ as bench
-from bench.client import payloads, run, table
+from bench.client import payloads, run, session, table
 from bench.client.payloads import Entry
 from bench.client.result import Result
 from bench.errors import BenchError
@@ -52,6 +52,7 @@ def play(url: str, entries: Sequence[Entry], key: str | None = None, **over: Any
         "target": payloads.target(url),
         "rate": None,
         "arrivals": "constant",
+        "processes": 1,
         "connections": 4,
         "seconds": 0.08,
         "warm_up_s": 0.02,
@@ -61,7 +62,7 @@ def play(url: str, entries: Sequence[Entry], key: str | None = None, **over: Any
         "trust": None,
         "check_certificate": True,
     }
-    return run.run(run.Settings(**{**settings, **over}), entries, key, lambda *_: None)
+    return run.run(session.Settings(**{**settings, **over}), entries, key, lambda *_: None)
 
 
 def built_in(dialect: payloads.Dialect = "openai", *, stream: bool = False) -> list[Entry]:

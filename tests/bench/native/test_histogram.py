@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import random
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from hdrh.histogram import HdrHistogram
 from bench.native.histogram import Histogram
 
 LARGEST = 2**42 - 1
+EXACT = ("count", "minimum", "maximum", "total", "mean")
 PERCENTS = (0, 1, 25, 50, 75, 90, 99, 99.9, 99.99, 100)
 EDGES = [0, 1, 2, 1_023, 1_024, 2_047, 2_048, 2_049, 4_095, 4_096, 10**6, 2**41 - 1, 2**41, LARGEST]
 SHAPES: dict[str, Callable[[random.Random], int]] = {
@@ -104,3 +106,11 @@ def test_a_percentile_is_from_0_to_100(percent: float) -> None:
 def test_a_value_is_recorded_once_at_least() -> None:
     with pytest.raises(ValueError, match="once at least"):
         Histogram().record(1, 0)
+
+
+def test_a_histogram_goes_to_another_process_and_stays_what_it_was() -> None:
+    ours, _ = filled([*EDGES, 90_000, 90_001])
+    for histogram in (ours, Histogram()):
+        copy = pickle.loads(pickle.dumps(histogram))
+        assert copy.buckets() == histogram.buckets()
+        assert [getattr(copy, name) for name in EXACT] == [getattr(histogram, name) for name in EXACT]
