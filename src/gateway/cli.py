@@ -188,11 +188,11 @@ def restart(
 
     A new version that cannot start, or refuses the configuration, changes nothing: the old one goes on serving.
     """
-    from gateway.control.config import load  # noqa: PLC0415
+    from gateway.control.config import outline  # noqa: PLC0415
     from gateway.supervisor import NoNodeError, progress  # noqa: PLC0415
 
     with _explained(nothing="changed"):
-        node = load(config).node
+        node = outline(config).node  # its secrets are in the node's environment
     last, seen = None, 0
     try:
         for last in progress.restart((node.state_dir, node.control_state_dir), wait=wait):
@@ -387,17 +387,16 @@ def create_key(
     import msgspec  # noqa: PLC0415
 
     from gateway.base.snapshot import Budget, Limits  # noqa: PLC0415
-    from gateway.control.config import load  # noqa: PLC0415
+    from gateway.control.config import outline  # noqa: PLC0415
     from gateway.control.keys import KeyStore  # noqa: PLC0415
 
     with _explained(nothing="made"):
-        loaded = load(config, create=True)
-        assert loaded.pepper is not None
-        taken = {k.name for k in loaded.snapshot.keys}
-        if name in taken:
+        of_file = outline(config, with_pepper=True)
+        assert of_file.pepper is not None
+        if name in {k.name for k in of_file.keys}:
             _fail(EXIT_CONFIG, f"there is a key named {name!r} already; choose another name or revoke it first")
-        if team is not None and team not in {t.name for t in loaded.snapshot.teams}:
-            known = ", ".join(t.name for t in loaded.snapshot.teams) or "none"
+        if team is not None and team not in of_file.teams:
+            known = ", ".join(of_file.teams) or "none"
             _fail(EXIT_CONFIG, f"there is no team {team!r} in {config}; there are: {known}")
         for what, value in (
             ("--requests-per-minute", requests_per_minute),
@@ -406,9 +405,9 @@ def create_key(
         ):
             if value is not None and value < 1:
                 _fail(EXIT_USAGE, f"{what} must be at least 1; leave it out for no limit")
-        stored, secret = KeyStore(loaded.node.keys_file).create(
+        stored, secret = KeyStore(of_file.node.keys_file).create(
             name,
-            pepper=loaded.pepper,
+            pepper=of_file.pepper,
             team=team,
             models=model,
             limits=Limits(requests_per_minute, tokens_per_minute, concurrency),
@@ -421,7 +420,7 @@ def create_key(
         print(msgspec.json.encode(made).decode())
     else:
         print(secret)
-        effect = _takes_effect(loaded.node, in_fleet=loaded.node.redis is not None)
+        effect = _takes_effect(of_file.node, in_fleet=of_file.in_fleet)
         until = until and f", to work until {until}"
         say(f"key {name!r} ({stored.key.id}) is made{until}; {effect}. The secret is not kept.")
     return 0
@@ -469,14 +468,13 @@ def list_keys(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
     import msgspec  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from gateway.control.config import load  # noqa: PLC0415
+    from gateway.control.config import outline  # noqa: PLC0415
     from gateway.control.keys import KeyStore  # noqa: PLC0415
 
     with _explained():
-        loaded = load(config)
-        stored = KeyStore(loaded.node.keys_file).list()
-    in_store = {s.key.id for s in stored}
-    rows = [(k, _state_of(k), "file") for k in loaded.snapshot.keys if k.id not in in_store]
+        of_file = outline(config)
+        stored = KeyStore(of_file.node.keys_file).list()
+    rows = [(k, _state_of(k), "file") for k in of_file.keys]
     rows += [(s.key, _state_of(s.key) if s.live else "revoked", "store") for s in stored]
     if json:
         shown = [

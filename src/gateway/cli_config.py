@@ -41,6 +41,9 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="For machine
 Note = Annotated[str, Parameter(help="A line for the history.")]
 
 
+_PUSH_NEEDS = ("redis", "pepper", "keys")
+"""The sections whose secrets make what is published. Those of providers are the nodes' to resolve: here they are only missed."""
+
 HOW_TO_BEGIN = """\
 Name yours, see it all work without one by `throughway demo`, or begin with these lines:
 
@@ -70,13 +73,16 @@ def push(
     dry_run: Annotated[bool, Parameter(name="--dry-run", negative="", help="Only show what would change.")] = False,
     json: AsJson = False,
 ) -> int:
-    """Check a configuration as `throughway check` does, publish its providers, models, teams and keys, and show what has changed."""
+    """Check a configuration as `throughway check` does, publish its providers, models, teams and keys, and show what has changed.
+
+    A credential of a provider that is not here is a warning: the nodes need it.
+    """
     from gateway.control.config import load  # noqa: PLC0415
 
     with _opened(file, signs=True) as fleet:
         pointer = fleet.store.pointer()
         pepper = fleet.pepper_to_publish(share=not dry_run)
-        loaded = load(file, pepper=pepper)
+        loaded = load(file, pepper=pepper, needed=_PUSH_NEEDS)
         for warning in loaded.warnings:
             say(f"warning: {warning}")
         return _publish(fleet, pepper, pointer, loaded.snapshot, note=note, over=over, dry_run=dry_run, json=json)

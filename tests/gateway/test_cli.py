@@ -31,6 +31,25 @@ teams:
 """
 CANARY = "canary-admin-token-0123456789"
 
+WITHOUT_ITS_SECRETS = """\
+listen: 127.0.0.1:0
+ops: 127.0.0.1:1
+admin: {listen: '127.0.0.1:0', token: env:NOT_IN_THIS_SHELL}
+redis: env:NOT_IN_THIS_SHELL
+providers:
+  local:
+    kind: openai
+    base_url: 'http://127.0.0.1:9/v1'
+    api_key: env:NOT_IN_THIS_SHELL
+    headers: {x-org: 'file:/nowhere/org'}
+models:
+  small: {targets: [{provider: local, model: small}]}
+keys:
+  - {name: declared, key: env:NOT_IN_THIS_SHELL}
+  - {name: another, key: 'file:/nowhere/key'}
+"""
+"""The node has them all; who manages it has none."""
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
@@ -273,6 +292,42 @@ def test_a_key_is_made_listed_and_revoked_and_its_secret_kept_nowhere(config: Pa
     code, _, err = throughway("keys", "revoke", "app", "--config", config)
     assert code == 78
     assert "app" in err
+
+
+def test_keys_are_managed_without_the_secrets_of_the_node(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(WITHOUT_ITS_SECRETS)
+    code, out, said = throughway("keys", "create", "app", "--config", file)
+    assert (code, out.startswith("tw_")) == (0, True), said
+    assert throughway("keys", "create", "declared", "--config", file)[0] == 78, "a name of the file's"
+    code, out, said = throughway("keys", "list", "--json", "--config", file)
+    assert code == 0, said
+    assert [(k["name"], k["source"]) for k in json.loads(out)] == [
+        ("declared", "file"),
+        ("another", "file"),
+        ("app", "store"),
+    ]
+    assert throughway("keys", "revoke", "app", "--config", file)[0] == 0
+    code, out, _ = throughway("check", file)
+    assert code == 78
+    assert out.count("NOT_IN_THIS_SHELL is not set") == 4 and out.count("cannot read the file /nowhere/") == 2
+
+
+def test_a_key_is_made_under_the_pepper_that_is_set_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(f"{WITHOUT_ITS_SECRETS}pepper: env:NOT_IN_THIS_SHELL\n")
+    code, out, err = throughway("keys", "create", "app", "--config", file)
+    assert (code, out) == (78, "")
+    assert f"{file}:16:9: pepper: the environment variable NOT_IN_THIS_SHELL is not set" in err
+    assert err.count("is not set") == 1, "of the others nothing is said"
+    assert throughway("keys", "list", "--config", file)[0] == 0
+
+
+def test_a_node_is_restarted_by_who_has_none_of_its_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(WITHOUT_ITS_SECRETS)
+    code, _, err = throughway("restart", "--config", file)
+    assert (code, err) == (69, f"throughway: no node runs on {tmp_path / 'state'}; `throughway serve` starts one\n")
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,21 @@ def test_who_only_looks_needs_no_secret_but_the_address(shell: Shell) -> None:
     assert "PEPPER is not set" in err
 
 
+def test_who_publishes_needs_no_secret_of_a_provider_and_is_told_what_the_nodes_need(shell: Shell) -> None:
+    del shell.environ["PROVIDER_KEY"]
+    code, _, err = shell.run("push")
+    assert code == 0
+    assert "warning: gateway.yaml:4:" in err
+    assert (
+        "providers.local.api_key: gives no secret here, as it must on each node: the environment variable PROVIDER_KEY"
+        in err
+    )
+    del shell.environ["CALLER"]
+    code, _, err = shell.run("push")
+    assert code == 78
+    assert "CALLER is not set" in err
+
+
 def test_a_redis_that_cannot_be_had_is_named_without_its_password(shell: Shell) -> None:
     dead = f"redis://:{PASSWORD}@127.0.0.1:{free_port()}"
     for url, says in ((dead, "cannot be used"), (shell.url.replace("canary-of", "wrong"), "refuses")):

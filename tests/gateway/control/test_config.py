@@ -20,7 +20,7 @@ from gateway.base import snapshot as snapshots
 from gateway.base.errors import ConfigurationError, Problem
 from gateway.base.node import Address, Cors, Http2, Node, Tls, TrustedProxies
 from gateway.base.snapshot import NANO_USD, Budget, Limits, Price
-from gateway.control.config import FileSource, SecretError, _yaml, describe, effective, load, resolve
+from gateway.control.config import FileSource, SecretError, _yaml, describe, effective, load, outline, resolve
 from gateway.control.config._compile import encoding_of
 from gateway.control.keys import KeyStore, key_hmac
 from tests.support.certificates import Authority
@@ -290,6 +290,25 @@ def test_secrets_appear_in_no_output(example: Path) -> None:
     for output in outputs:
         assert CANARY not in output and PEPPER not in output
     assert "key: env:SEARCH_KEY" in shown and "api_key: env:OPENAI_API_KEY" in shown
+
+
+def test_an_outline_needs_no_secret_and_shows_every_other_mistake(example: Path) -> None:
+    whole, found = load(example, ENVIRON), outline(example, {})
+    assert found.node == msgspec.structs.replace(whole.node, admin=found.node.admin, redis=None)
+    assert [msgspec.structs.replace(key, hmac="") for key in whole.snapshot.keys] == list(found.keys)
+    assert found.teams == tuple(team.name for team in whole.snapshot.teams)
+    assert found.pepper is None
+    example.write_text(example.read_text().replace("openai: {kind: openai", "openai: {kind: opena") + "api_key: sk-1\n")
+    with pytest.raises(ConfigurationError) as mistakes:
+        outline(example, {})
+    assert [problem.key for problem in mistakes.value.problems] == ["providers.openai.kind", "api_key"]
+
+
+def test_a_reference_that_is_none_is_a_mistake_wherever_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text("providers: {p: {kind: openai, base_url: 'http://127.0.0.1:9/v1', api_key: sk-1}}\n")
+    with pytest.raises(ConfigurationError, match="write env:NAME or file:PATH"):
+        outline(file, {})
 
 
 def test_a_header_by_reference_is_published_as_the_reference(tmp_path: Path) -> None:

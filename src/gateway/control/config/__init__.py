@@ -3,6 +3,7 @@
     load        once, at start or for a check
     FileSource  again and again, while serving
     effective   what takes effect, for `throughway check --print`
+    outline     what manages a node must know of it, without its secrets
     state_dir_of  where the node keeps its state, of a file that may be broken
     fleet_settings   what is needed to ask Redis for the rest
     resolve     the secret behind `env:NAME` or `file:PATH`
@@ -19,9 +20,11 @@ from gateway.control.config._source import (
     FileSource,
     FleetSettings,
     Loaded,
+    Outline,
     effective,
     fleet_settings,
     load,
+    outline,
     state_dir_of,
 )
 from gateway.control.config.secrets import SecretError, resolve
@@ -30,11 +33,13 @@ __all__ = [
     "FileSource",
     "FleetSettings",
     "Loaded",
+    "Outline",
     "SecretError",
     "effective",
     "fleet_settings",
     "instant",
     "load",
+    "outline",
     "resolve",
     "state_dir_of",
 ]

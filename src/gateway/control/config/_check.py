@@ -187,7 +187,7 @@ def _keys(values: Values, root: Node | None, reading: Reading) -> None:
         elif isinstance(name, str):
             names[name] = index
         secret = key.get("key")
-        if isinstance(secret, Secret):
+        if isinstance(secret, Secret) and secret.value:
             if secret.value in secrets:
                 reading.error((*path, "key"), f"has the same secret as {secrets[secret.value]}; each key needs its own")
             secrets.setdefault(secret.value, f"keys[{index}]")

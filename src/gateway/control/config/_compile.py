@@ -52,12 +52,11 @@ _PRICES = {
 
 
 def complete(values: Values, reading: Reading) -> PriceBook:
-    """Fills in what depends on other values: the state directory, and the names, vocabularies and prices of models.
+    """Fills in what depends on other values: the names, vocabularies and prices of models.
 
     Returns:
         Where the prices were found, to be kept for the next reading.
     """
-    values.setdefault("state_dir", str(reading.path("state")))
     book = PriceBook(Node(state_dir=Path(values["state_dir"])).prices_file)
     for name, model in values.get("models", {}).items():
         for index, target in enumerate(model["targets"]):
@@ -95,7 +94,7 @@ def node(values: Values) -> Node:
         listen=values["listen"],
         ops=values["ops"],
         admin=Admin(admin["listen"], admin["token"].value if "token" in admin else ""),
-        redis=redis_url.parse(redis.value) if redis else None,
+        redis=redis_url.parse(redis.value) if redis and redis.value else None,
         state_dir=Path(values["state_dir"]),
         tls=_tls(values),
         proxy_protocol=_proxies(values),
@@ -137,8 +136,13 @@ def snapshot(values: Values, stored: tuple[StoredKey, ...], pepper: bytes) -> Sn
         providers=tuple(_provider(name, each) for name, each in values.get("providers", {}).items()),
         models=tuple(_model(name, each) for name, each in values.get("models", {}).items()),
         teams=tuple(Team(name, *_governed(each)) for name, each in values.get("teams", {}).items()),
-        keys=(*(_key(each, pepper) for each in values.get("keys", [])), *live),
+        keys=(*(_key(each, key_hmac(pepper, each["key"].value)) for each in values.get("keys", [])), *live),
     ).sealed()
+
+
+def keys_unhashed(values: Values) -> tuple[Key, ...]:
+    """The file's own keys without their HMACs: to be shown, not to be served."""
+    return tuple(_key(each, "") for each in values.get("keys", []))
 
 
 def with_stored(snapshot: Snapshot, stored: tuple[StoredKey, ...]) -> Snapshot:
@@ -195,12 +199,12 @@ def _price(price: Values, target: Values) -> Price:
     return Price(**given, source=target.get("price_source", "config"))
 
 
-def _key(values: Values, pepper: bytes) -> Key:
+def _key(values: Values, hmac: str) -> Key:
     limits, budget = _governed(values)
     return Key(
         id=KEY_ID_PREFIX + values["name"],
         name=values["name"],
-        hmac=key_hmac(pepper, values["key"].value),
+        hmac=hmac,
         team=values.get("team"),
         models=tuple(values["models"]),
         limits=limits,

@@ -28,7 +28,7 @@ from gateway.control import _urls
 from gateway.control.config._emit import Number
 from gateway.control.config._reading import Path_, Reading, why
 from gateway.control.config._yaml import Mapping, Node, Scalar, Sequence
-from gateway.control.config.secrets import resolve
+from gateway.control.config.secrets import UnresolvedError, resolve
 
 
 class _Invalid:
@@ -46,6 +46,7 @@ class Secret(NamedTuple):
 
     reference: str
     value: str
+    """"" of one that is not here and need not be (`Reading.needed`)."""
 
     def __repr__(self) -> str:
         return f"Secret({self.reference!r}, ***)"
@@ -196,7 +197,13 @@ class SecretReference(Kind, frozen=True, kw_only=True):
             file = reading.path(reference.removeprefix("file:"))
             reading.watch(file)
             reference = f"file:{file}"
-        value = resolve(reference, reading.environ)
+        try:
+            value = resolve(reference, reading.environ)
+        except UnresolvedError as error:
+            if reading.needs(path):
+                raise
+            reading.warn(path, f"gives no secret here, as it must on each node: {error}")
+            return Secret(reference, "")
         if len(value) < self.shortest:
             raise ValueError(
                 f"the secret of {reference} has {len(value)} characters; make it at least {self.shortest} long"
@@ -248,6 +255,8 @@ class RedisServer(Kind, frozen=True, kw_only=True):
         secret = Secret("", node.text)
         if node.text.startswith(("env:", "file:")):
             secret = SecretReference().scalar(node, path, reading)
+            if not secret.value:
+                return secret
         try:
             url = redis_url.parse(secret.value)
         except ValueError as error:

@@ -31,11 +31,15 @@ class Reading:
         file: the configuration; paths in it are relative to its directory.
         environ: where `env:NAME` looks.
         serving: whether an earlier reading is in force, which a file that is being written must not wipe out.
+        needed: the sections whose secrets must be here; those of others are only missed, with a warning. None: all.
     """
 
-    def __init__(self, file: Path, environ: Mapping[str, str], *, serving: bool = False) -> None:
+    def __init__(
+        self, file: Path, environ: Mapping[str, str], *, serving: bool = False, needed: Collection[str] | None = None
+    ) -> None:
         self.file = file
         self.serving = serving
+        self.needed = needed
         self.directory = Path(os.path.abspath(file.parent))  # noqa: PTH100 (resolve() would follow links, absolute() keep `..`)
         self.environ = environ
         self.problems: list[Problem] = []
@@ -78,7 +82,11 @@ class Reading:
         if self.problems:
             raise ConfigurationError(in_order(self.problems))
 
-    # -- files
+    # -- secrets and files
+
+    def needs(self, path: Path_) -> bool:
+        """Whether a secret must be here, or will do elsewhere."""
+        return self.needed is None or path[0] in self.needed
 
     def path(self, text: str) -> Path:
         """A path of the configuration, absolute."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from gateway.base.files import Signature, signature
 from gateway.base.node import Node
 from gateway.base.ports import SourceStatus
 from gateway.base.redis_url import RedisUrl
-from gateway.base.snapshot import Snapshot, SnapshotError, decode
+from gateway.base.snapshot import Key, Snapshot, SnapshotError, decode
 from gateway.control._secret_file import make_secret_file
 from gateway.control.config import _compile, _yaml
 from gateway.control.config._certificates import check_certificates
@@ -49,6 +49,21 @@ class Loaded(msgspec.Struct, frozen=True):
         return f"Loaded(version={self.snapshot.version}, warnings={len(self.warnings)}, pepper=***)"
 
 
+class Outline(msgspec.Struct, frozen=True):
+    """What must be known of a configuration to manage its node: no secret of it, but for the pepper where that is asked for."""
+
+    node: Node
+    in_fleet: bool
+    """Whether the file names a Redis. Which one, `node` tells only where that is known here."""
+    teams: tuple[str, ...]
+    keys: tuple[Key, ...]
+    """Those that stand in the file, without HMACs."""
+    pepper: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Outline(state_dir={self.node.state_dir}, pepper=***)"
+
+
 class FleetSettings(msgspec.Struct, frozen=True):
     """What must be known of a configuration before the fleet can be asked for the rest."""
 
@@ -68,6 +83,7 @@ def load(
     *,
     create: bool = False,
     pepper: bytes | None = None,
+    needed: Collection[str] | None = None,
 ) -> Loaded:
     """Reads, validates and compiles a configuration.
 
@@ -76,11 +92,32 @@ def load(
         environ: where `env:NAME` looks; None: the process's environment.
         create: whether a missing pepper is made and kept in `state_dir`. Without it nothing is written.
         pepper: the fleet's; it counts where the file sets none.
+        needed: the sections whose secrets must be here; what the others lack is a warning. None: all.
 
     Raises:
         ConfigurationError: with every mistake, in the order of the file.
     """
-    return _load(_reading(path, environ), create=create, certificates=True, fleet_pepper=pepper)
+    return _load(_reading(path, environ, needed=needed), create=create, certificates=True, fleet_pepper=pepper)
+
+
+def outline(
+    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None, *, with_pepper: bool = False
+) -> Outline:
+    """Reads and validates a configuration without need of the secrets that its node has and whoever manages it has not.
+
+    Args:
+        path, environ: as for `load`.
+        with_pepper: whether the pepper is wanted; one that is missing is made and kept in `state_dir`, as by `load`.
+
+    Raises:
+        ConfigurationError: with every mistake, in the order of the file.
+    """
+    reading = _reading(path, environ, needed=("pepper",) if with_pepper else ())
+    values, _ = _checked(reading)
+    node, in_fleet = _compile.node(values), "redis" in values
+    pepper = _pepper(values, node, reading, in_fleet=in_fleet, create=True) if with_pepper else None
+    reading.raise_if_faulty()
+    return Outline(node, in_fleet, tuple(values.get("teams", {})), _compile.keys_unhashed(values), pepper)
 
 
 def fleet_settings(
@@ -240,8 +277,14 @@ class FileSource:
         return msgspec.structs.replace(kept, warnings=[*restart, *loaded.warnings])
 
 
-def _reading(path: str | os.PathLike[str], environ: Mapping[str, str] | None, *, serving: bool = False) -> Reading:
-    return Reading(Path(path), os.environ if environ is None else environ, serving=serving)
+def _reading(
+    path: str | os.PathLike[str],
+    environ: Mapping[str, str] | None,
+    *,
+    serving: bool = False,
+    needed: Collection[str] | None = None,
+) -> Reading:
+    return Reading(Path(path), os.environ if environ is None else environ, serving=serving, needed=needed)
 
 
 def _load(reading: Reading, *, create: bool, certificates: bool, fleet_pepper: bytes | None = None) -> Loaded:
@@ -254,7 +297,7 @@ def _load(reading: Reading, *, create: bool, certificates: bool, fleet_pepper: b
     if "pepper" not in values and fleet_pepper is not None:
         pepper: bytes | None = fleet_pepper
     else:
-        pepper = _pepper(values, node, reading, create=create)
+        pepper = _pepper(values, node, reading, in_fleet="redis" in values, create=create)
     if pepper is not None:
         _check_pepper(pepper, node, stored, reading)
     hashed_under = _NO_PEPPER if pepper is None else pepper
@@ -271,14 +314,21 @@ def _load(reading: Reading, *, create: bool, certificates: bool, fleet_pepper: b
 
 def _validated(reading: Reading) -> tuple[dict[str, Any], tuple[StoredKey, ...], PriceBook]:
     """The complete normal form, the stored keys, and where prices were found. Raises ConfigurationError."""
+    values, stored = _checked(reading)
+    return values, stored, _compile.complete(values, reading)
+
+
+def _checked(reading: Reading) -> tuple[dict[str, Any], tuple[StoredKey, ...]]:
+    """The normal form, in which of models what others say may lack, and the stored keys. Raises ConfigurationError."""
     root = _parsed(reading)
     values: Any = SCHEMA.defaults() if root is None else SCHEMA.read(root, (), reading)
     if root is None or values is INVALID:
         reading.raise_if_faulty()
+    values.setdefault("state_dir", str(reading.path("state")))
     check(values, root, reading)
     stored = _stored(values, root, reading)
     reading.raise_if_faulty()
-    return values, stored, _compile.complete(values, reading)
+    return values, stored
 
 
 def _keep_prices(book: PriceBook, node: Node, reading: Reading) -> None:
@@ -323,11 +373,11 @@ def _not_wiped_out(text: str, reading: Reading) -> str:
 # -- the pepper and the store
 
 
-def _pepper(values: dict[str, Any], node: Node, reading: Reading, *, create: bool) -> bytes | None:
+def _pepper(values: dict[str, Any], node: Node, reading: Reading, *, in_fleet: bool, create: bool) -> bytes | None:
     """The key of HMACs: the setting, else what is known of the fleet's, else the node's own, made in `state_dir` if `create`."""
     if "pepper" in values:
         return str(values["pepper"].value).encode()
-    of_fleet = node.redis is not None and node.fleet_pepper_file.exists()
+    of_fleet = in_fleet and node.fleet_pepper_file.exists()
     file = node.fleet_pepper_file if of_fleet else node.pepper_file
     try:
         if create and not of_fleet:
@@ -348,13 +398,9 @@ def _pepper(values: dict[str, Any], node: Node, reading: Reading, *, create: boo
     return pepper
 
 
-def _keys_file(values: dict[str, Any], reading: Reading) -> Path:
-    return Node(state_dir=Path(values.get("state_dir", reading.path("state")))).keys_file
-
-
 def _stored(values: dict[str, Any], root: _yaml.Node | None, reading: Reading) -> tuple[StoredKey, ...]:
     """The store's keys, checked against the file."""
-    file = _keys_file(values, reading)
+    file = Node(state_dir=Path(values["state_dir"])).keys_file
     reading.watch(file)
     try:
         stored = KeyStore(file).list()

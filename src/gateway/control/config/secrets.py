@@ -21,6 +21,10 @@ class SecretError(ValueError):
     """A reference that gives no secret. The message says why and what would be right."""
 
 
+class UnresolvedError(SecretError):
+    """It is well written, but what it names is not here, or holds no secret. Elsewhere it may."""
+
+
 def resolve(reference: str, environ: Mapping[str, str]) -> str:
     """The secret that a reference stands for.
 
@@ -29,7 +33,8 @@ def resolve(reference: str, environ: Mapping[str, str]) -> str:
         environ: where `env:` looks.
 
     Raises:
-        SecretError: not a reference, or the variable or file is missing, empty or no text that can be sent.
+        SecretError: not a reference.
+        UnresolvedError: the variable or file is missing, empty or no text that can be sent.
     """
     scheme, _, rest = reference.partition(":")
     if scheme == "env":
@@ -43,7 +48,7 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> str:
     if not _VARIABLE.match(name):
         raise SecretError("env: is followed by the name of an environment variable: letters, digits and _")
     if name not in environ:
-        raise SecretError(f"the environment variable {name} is not set; export {name}=...")
+        raise UnresolvedError(f"the environment variable {name} is not set; export {name}=...")
     return environ[name]
 
 
@@ -52,17 +57,17 @@ def _from_file(path: Path) -> str:
         with path.open("rb") as stream:
             return stream.read(MAX_SECRET_BYTES + 1).decode()
     except OSError as error:
-        raise SecretError(f"cannot read the file {path}: {(error.strerror or 'unreadable').lower()}") from None
+        raise UnresolvedError(f"cannot read the file {path}: {(error.strerror or 'unreadable').lower()}") from None
     except UnicodeDecodeError:
-        raise SecretError(f"the file {path} is not text") from None
+        raise UnresolvedError(f"the file {path} is not text") from None
 
 
 def _checked(text: str, whence: str) -> str:
     secret = text.strip()
     if not secret:
-        raise SecretError(f"{whence} is empty")
+        raise UnresolvedError(f"{whence} is empty")
     if len(secret) > MAX_SECRET_BYTES:
-        raise SecretError(f"{whence} holds more than {MAX_SECRET_BYTES:,} bytes")
+        raise UnresolvedError(f"{whence} holds more than {MAX_SECRET_BYTES:,} bytes")
     if not _VISIBLE.match(secret):
-        raise SecretError(f"{whence} holds white space or characters that are not ASCII; a secret is one word")
+        raise UnresolvedError(f"{whence} holds white space or characters that are not ASCII; a secret is one word")
     return secret
