@@ -366,6 +366,31 @@ def test_streams_over_http2_end_whole_through_restarts_and_newcomers_are_answere
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_restarts_lose_no_request_over_http1_on_the_listener_of_http2(
+    make_gateway: MakeGateway, upstream: ScriptedUpstream
+) -> None:
+    """Callers whose connections mostly rest, and are asked on just when a worker retires."""
+    node = make_gateway(workers=2, http2={})
+    port, script = node.http2_port, upstream.script(json_answer(completion()))
+    with (
+        Callers(node, script, 60, pause_s=0.5, port=port) as plain,
+        Callers(node, slow_stream(upstream), 20, pause_s=0.5, stream=True, port=port) as streams,
+    ):
+        wait_for("all call", lambda: streams.answered > 20)
+        for _ in range(10):
+            restart(node)
+            served = streams.answered
+            wait_for("calls go on", lambda served=served: streams.answered > served + 20)  # type: ignore[misc]
+    print(
+        f"{plain.answered} answers, {streams.answered} streams, {plain.connections + streams.connections} connections"
+    )
+    assert (plain.failures, streams.failures) == ([], [])
+    assert plain.connections > 2 * 60, "they were told to go"
+    wait_for("those before have gone", lambda: node.restart_state() == "done", 30.0)
+
+
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_a_node_may_be_killed_or_stopped_at_any_moment_of_a_restart(make_gateway: MakeGateway) -> None:
     chance = random.Random(7)

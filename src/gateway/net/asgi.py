@@ -83,7 +83,7 @@ class Caller(Protocol):
     peer: str
     client: str | None
 
-    def begin(self) -> None: ...
+    def begin(self, *, http2: bool) -> None: ...
     def end(self) -> None: ...
 
 
@@ -110,6 +110,7 @@ class AsgiExchange:
         "body_bytes",
         "client",
         "complete",
+        "last",
         "method",
         "on_disconnect",
         "on_drain",
@@ -129,6 +130,8 @@ class AsgiExchange:
         """Received of the body."""
         self.complete = False
         """The body has been received whole."""
+        self.last = False
+        """Nothing is asked behind it: an answer over HTTP/1.1 says so, and ends its connection."""
         self.received_ns = received_ns
         self.peer = caller.peer if caller is not None else _peer(scope)
         self.client: str | None = caller.client if caller is not None else None
@@ -248,7 +251,7 @@ class AsgiExchange:
         if length >= 0:
             fields.append((b"content-length", b"%d" % length))
         fields.append(_SERVER)
-        if self._http1 and not self.complete:
+        if self._http1 and (self.last or not self.complete):
             fields.append(_CLOSE)
         return {"type": "http.response.start", "status": status, "headers": fields}
 
@@ -395,12 +398,19 @@ class AsgiEdge:
         self._exchanges: set[AsgiExchange] = set()
         self._unwatched: list[tuple[AsgiExchange, Receive]] = []
         """Of the last WATCH_S."""
+        self._retiring = False
         self.body_bytes = 0
 
     @property
     def in_flight(self) -> int:
         """Requests taken and not yet answered."""
         return len(self._exchanges)
+
+    def retire(self) -> None:
+        """From now on each answer over HTTP/1.1 says that it is the last one on its connection."""
+        self._retiring = True
+        for exchange in self._exchanges:
+            exchange.last = True
 
     def abort_all(self) -> None:
         """Breaks off every answer; each request is accounted for as one whose client has left."""
@@ -416,7 +426,7 @@ class AsgiEdge:
             caller = self._caller_of(scope["client"][0])
             if caller is None:  # it has left
                 return
-            caller.begin()
+            caller.begin(http2=scope["http_version"] == "2")
         try:
             serve = self._serve if scope["type"] == "http" else self._refuse_websocket
             await serve(scope, receive, send, caller)
@@ -426,6 +436,7 @@ class AsgiEdge:
 
     async def _serve(self, scope: Message, receive: Receive, send: Send, caller: Caller | None) -> None:
         exchange = AsgiExchange(scope, now_ns(), caller)
+        exchange.last = self._retiring
         fault = self._fault(exchange, scope)
         if fault is not None:
             self._refuse(exchange, *fault)
@@ -573,6 +584,8 @@ class AsgiEdge:
         headers, body = self._refusal(501, _NO_WEBSOCKET, peer)
         fields = [line.split(b": ", 1) for line in headers.split(b"\r\n") if line]
         fields.append([b"content-length", b"%d" % len(body)])
+        if self._retiring:
+            fields.append([*_CLOSE])
         await send({"type": "websocket.http.response.start", "status": 501, "headers": fields})
         await send({"type": "websocket.http.response.body", "body": body})
 

@@ -112,15 +112,22 @@ class GranianEdge:
         return self._asgi.body_bytes
 
     def announce(self) -> None:
-        """HTTP/2 says so when it drains; before that it has no word for it."""
+        """HTTP/2 says so when the server ends; before that it has no word for it."""
+        self._asgi.retire()
 
     def retire(self) -> None:
+        self.announce()
         self._gate.stop()
         self._retiring = asyncio.get_running_loop().create_task(self._retire())
 
     async def _retire(self) -> None:
+        """Ends the server once all speak HTTP/2, in which it tells them; the others have left by then, each after an answer that
+        said so or at the end of its time."""
         await self.take_the_last(0)
-        self._stop()
+        while self._relay.may_ask and not self._ending:  # noqa: ASYNC110 - of many
+            await asyncio.sleep(_SETTLE_S)
+        if not self._ending:
+            self._stop()
 
     async def take_the_last(self, most: int = BACKLOG) -> None:
         await self._gate.take_the_last(most)

@@ -41,6 +41,8 @@ WRITE_HIGH_BYTES = 65_536
 PATIENCE = 8
 LINGER_MS = 500
 """From closing to looking whether all has been taken; and see above."""
+_PREFACE = b"PRI * HTTP/2.0"
+"""How HTTP/2 begins (RFC 9113 section 3.4)."""
 _MEMORY = Path("/dev/shm")  # noqa: S108 - names of no content, gone at once
 
 Report = Callable[..., None]
@@ -75,6 +77,11 @@ class Relay:
     def settled(self) -> bool:
         """All that stand have reached the server."""
         return all(each.joined for each in self.carried)
+
+    @property
+    def may_ask(self) -> bool:
+        """Somebody would lose a request if the server ended now: over HTTP/1.1 it closes who rests without a word."""
+        return not all(each.http2 for each in self.carried)
 
     def arrive(self) -> bool:
         if self.connections >= self._most:
@@ -177,6 +184,7 @@ class Carried(asyncio.Protocol):
         "_timer",
         "_untaken",
         "client",
+        "http2",
         "inner",
         "name",
         "peer",
@@ -185,6 +193,8 @@ class Carried(asyncio.Protocol):
     def __init__(self, relay: Relay, client: str | None) -> None:
         self.client = client
         """Whose connection it is, where a PROXY header has told; else None."""
+        self.http2 = False
+        """Known to speak it; else, HTTP/1.1 as it may, it ends with an answer that says so, or by its time-outs."""
         self.peer = UNIX
         self.name = ""
         self._relay = relay
@@ -207,8 +217,9 @@ class Carried(asyncio.Protocol):
 
     # -- told by the server's application
 
-    def begin(self) -> None:
+    def begin(self, *, http2: bool) -> None:
         """A request came on it."""
+        self.http2 = http2
         self._in_flight += 1
         self._asked_ns = now_ns()
 
@@ -234,7 +245,9 @@ class Carried(asyncio.Protocol):
         self._joining = asyncio.get_running_loop().create_task(self._join())
 
     def data_received(self, data: bytes) -> None:
-        self._spoke = True
+        if not self._spoke:
+            self._spoke = True
+            self.http2 = data.startswith(_PREFACE)
         self._seen_ns = now_ns()
         if self.inner is not None:
             self.inner.write(data)

@@ -35,6 +35,7 @@ class Application:
     def __init__(self) -> None:
         self.left: list[str] = []
         self.taken: list[str] = []
+        self.kept: list[Exchange] = []
         self.drained = 0
 
     def on_head(self, _: Exchange) -> bool:
@@ -48,6 +49,7 @@ class Application:
         self.taken.append(path)
         exchange.on_disconnect = lambda: self.left.append(path)
         if path.startswith("/wait"):
+            self.kept.append(exchange)
             return
         if path == "/who":
             exchange.respond(200, b"", (exchange.client or exchange.peer.rpartition(":")[0]).encode())
@@ -205,6 +207,81 @@ def test_our_socket_stays_ours_and_its_copy_is_closed_while_connections_last() -
 
         running.until(refused, "nobody listens any more")
         assert running.edge.in_flight == 1 and running.edge.connections == 1
+
+
+class Http1Client:
+    """Asks who it is, on one connection."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), WAIT_S)
+
+    def ask(self, path: str = "/who") -> None:
+        self.socket.sendall(b"GET %b HTTP/1.1\r\nhost: h\r\n\r\n" % path.encode())
+
+    def answer(self) -> bytes:
+        seen = b""
+        while b"127.0.0.1" not in seen:
+            part = self.socket.recv(65_536)
+            assert part, f"closed under the request: {seen!r}"
+            seen += part
+        return seen
+
+    @property
+    def closed(self) -> bool:
+        return self.socket.recv(1) == b""
+
+
+def test_whoever_retires_closes_no_connection_under_its_next_request() -> None:
+    """HTTP/1.1 at rest, with a request under way, and new: each is answered once more, and told that this was the last one."""
+    with Running() as running, ExitStack() as stack:
+        resting, waiting, new = (Http1Client(running.port) for _ in range(3))
+        for each in (resting, waiting, new):
+            stack.enter_context(closing(each.socket))
+        resting.ask()
+        assert b"connection: close" not in resting.answer()
+        waiting.ask("/wait")
+        running.until(lambda: running.application.taken[-1:] == ["/wait"], "it was asked")
+        running.until(lambda: running.edge.connections == 3, "the third has come")
+        running.loop.call_soon_threadsafe(running.edge.retire)
+        time.sleep(0.5)
+        for each in (resting, new):
+            each.ask()
+            assert b"connection: close" in each.answer() and each.closed
+        running.loop.call_soon_threadsafe(running.application.kept[0].respond, 200, b"", b"127.0.0.1")
+        assert b"connection: close" in waiting.answer() and waiting.closed
+
+
+def test_who_rests_when_a_worker_retires_goes_when_its_time_is_over_and_no_later() -> None:
+    timeouts = ServerTimeouts(head_ms=600)
+    with Running(timeouts) as running, ExitStack() as stack:
+        resting, new = (Http1Client(running.port) for _ in range(2))
+        for each in (resting, new):
+            stack.enter_context(closing(each.socket))
+        resting.ask()
+        resting.answer()
+        began_s = time.monotonic()
+        running.loop.call_soon_threadsafe(running.edge.retire)
+        assert resting.closed and new.closed
+        assert time.monotonic() - began_s > 0.3
+        running.until(lambda: running.edge.connections == 0, "the worker may go")
+
+
+def test_http2_is_told_to_go_once_nobody_could_lose_a_request_by_it() -> None:
+    with Running() as running, ExitStack() as stack:
+        resting = Http1Client(running.port)
+        stack.enter_context(closing(resting.socket))
+        resting.ask()
+        resting.answer()
+        client = stack.enter_context(Http2Client(running.port))
+        running.until(lambda: running.edge.connections == 2, "both have come")
+        running.loop.call_soon_threadsafe(running.edge.retire)
+        client.read(0.5)
+        assert not client.goaway
+        assert client.answer(client.request("/who", method="GET")).status == 200
+        resting.ask()
+        assert b"connection: close" in resting.answer()
+        client.read(WAIT_S)
+        assert client.goaway
 
 
 def test_a_server_that_ends_by_itself_is_a_failure() -> None:
