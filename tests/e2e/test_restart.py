@@ -201,6 +201,19 @@ def test_what_is_under_way_outlives_a_restart_and_counts_against_the_limits(
         assert table.in_flight(b"key/cfg-limited") == 0
 
 
+def test_who_has_just_reached_the_agent_before_is_still_answered(make_gateway: MakeGateway) -> None:
+    """As a load balancer's probe that is accepted in the moment in which the successor takes over."""
+    node = make_gateway()
+    with socket.create_connection(("127.0.0.1", node.ops_port), timeout=5) as probe:
+        restart(node)
+        probe.sendall(b"GET /readyz HTTP/1.1\r\nhost: h\r\n\r\n")
+        answer = b""
+        while part := probe.recv(65_536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 200 ") and b"connection: close" in answer
+    wait_for("those before have gone", lambda: node.restart_state() == "done")
+
+
 @pytest.mark.parametrize("counts", [[2], pytest.param([3, 1, 2], marks=pytest.mark.nightly)])
 def test_a_restart_takes_up_another_number_of_workers(
     make_gateway: MakeGateway, upstream: ScriptedUpstream, counts: list[int]

@@ -39,6 +39,8 @@ POLL_S = 0.25
 """How often the source is asked whether it has changed."""
 FRESH_NS = 3_000_000_000
 """A worker whose heartbeat is older is not counted as alive."""
+LEAVE_S = 2.0
+"""The longest that a leaving agent waits for those whom it has accepted: a request that is still to come has a second."""
 _TEXT = b"content-type: text/plain; charset=utf-8\r\n"
 _JSON = b"content-type: application/json\r\n"
 _PROMETHEUS = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
@@ -163,8 +165,16 @@ class Agent:
             task.result()  # a step that has failed ends the agent loudly; the supervisor starts another
         services.source.close()
         await asyncio.to_thread(services.shipper.run_once)
+        await self._let_go(edge)
         wheel.close()
         self._log.close(5.0)
+
+    async def _let_go(self, edge: Edge) -> None:
+        """Answers whom it has accepted before it closed: a probe that is cut off takes a load balancer's node away."""
+        edge.drain()
+        until_ns = now_ns() + int(LEAVE_S * 1e9)
+        while edge.connections and now_ns() < until_ns:  # noqa: ASYNC110 - a counter
+            await asyncio.sleep(0.01)
 
     async def _wait_for_stop(self) -> None:
         await self._stopping.wait()
