@@ -46,7 +46,7 @@ def read_mark(part: wire.Part | wire.Call | wire.ThinkingBlock) -> CacheMark | N
 
 
 def read_parts(parts: Sequence[wire.Part], raw: RawPart) -> list[Block]:
-    """Raises PartError, the message of which begins with the index of the part."""
+    """Of a message's `content`; raises PartError, beginning with that field."""
     blocks: list[Block] = []
     for i, part in enumerate(parts):
         if part.type == "text" and part.text is not None:
@@ -56,7 +56,7 @@ def read_parts(parts: Sequence[wire.Part], raw: RawPart) -> list[Block]:
         try:
             block = _read_part(part)
         except PartError as error:
-            raise PartError(f"[{i}].{error}") from None
+            raise PartError(f"content[{i}].{error}") from None
         blocks.append(block if block is not None else Opaque(OWN, part.type, raw(i), read_mark(part)))
     return blocks
 
@@ -146,10 +146,7 @@ def read_spoken(spoken: wire.Spoken, at: int, raw: RawPart) -> list[Block]:
         if content:
             blocks.append(Text(content))
     elif content is not None:
-        try:
-            blocks += read_parts(content, raw)
-        except PartError as error:
-            raise PartError(f"content{error}") from None
+        blocks += read_parts(content, raw)
     if spoken.refusal:
         blocks.append(Refusal(spoken.refusal))
     if spoken.annotations:
@@ -157,13 +154,21 @@ def read_spoken(spoken: wire.Spoken, at: int, raw: RawPart) -> list[Block]:
     if spoken.audio is not None:
         blocks += read_audio(spoken.audio)
     if spoken.images:
-        blocks += [block for image in spoken.images if isinstance(block := _read_part(image), Image)]
+        blocks += read_images(spoken.images)
     if spoken.tool_calls:
         for i, call in enumerate(spoken.tool_calls):
             blocks.append(read_call(call, at, i))
     if spoken.function_call is not None:
         blocks.append(read_call(wire.Call(function=spoken.function_call), at, len(spoken.tool_calls or ())))
     return blocks
+
+
+def read_images(parts: Sequence[wire.Part]) -> list[Image]:
+    """Raises PartError, beginning with the field."""
+    try:
+        return [block for part in parts if isinstance(block := _read_part(part), Image)]
+    except PartError as error:
+        raise PartError(f"images[].{error}") from None
 
 
 def read_audio(audio: wire.AudioOut) -> list[Block]:

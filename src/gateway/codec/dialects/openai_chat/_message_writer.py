@@ -24,7 +24,7 @@ from gateway.base.messages import (
     Video,
 )
 from gateway.codec.dialects.openai_chat._media import audio_format, data_url, image_url
-from gateway.codec.dialects.openai_chat._thoughts import OWN, write_block, write_detail
+from gateway.codec.dialects.openai_chat._thoughts import OWN, is_signed, write_block, write_detail
 
 MAX_CALL_ID_CHARS = 40
 """OpenAI refuses a longer `tool_calls[].id`."""
@@ -267,14 +267,14 @@ def _write_assistant(messages: list[dict[str, Any]], message: Message, path: str
 def _is_sendable(thought: Thinking) -> bool:
     """What another dialect's provider has signed is only for it; a text that nobody has signed is for anyone."""
     if thought.signature is None or not thought.signature.value:
-        return not thought.redacted
+        return not thought.redacted and bool(thought.text)
     return thought.signature.dialect == OWN
 
 
 def _write_thoughts(written: dict[str, Any], thoughts: list[Thinking]) -> None:
     """In the way in which the provider told them, and as a text for those who know no more."""
     details = [write_detail(thought) for thought in thoughts]
-    signed = any(thought.signature is not None for thought in thoughts)
+    signed = any(map(is_signed, thoughts))
     if signed and all(detail is not None for detail in details):
         written["reasoning_details"] = details
         return

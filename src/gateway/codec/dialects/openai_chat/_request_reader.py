@@ -235,7 +235,7 @@ def _content(message: wire.Message, i: int, raws: _Raws) -> list[Block]:
         try:
             blocks = read_parts(content, lambda part: raws.part(i, part))
         except PartError as error:
-            raise _lacking(f"messages[{i}].content{error}") from error
+            raise _lacking(f"messages[{i}].{error}") from error
     if message.cache_control is not None:
         _mark_last(blocks, message.cache_control)
     return blocks
@@ -325,7 +325,6 @@ def _function(told: wire.FunctionEntry) -> Tool:
 class _Grammar(msgspec.Struct):
     definition: str
     syntax: str
-    type: str = "grammar"
 
 
 class _GrammarFormat(msgspec.Struct):
@@ -334,7 +333,7 @@ class _GrammarFormat(msgspec.Struct):
 
 
 def _grammar(told: msgspec.Raw) -> msgspec.Raw | None:
-    """As Responses has it: `{"type": "grammar", "definition", "syntax"}`; None for any text."""
+    """`{"syntax", "definition"}`; None for any text. What is of another form is kept as it came."""
     if told is ABSENT or told == ABSENT:
         return None
     try:

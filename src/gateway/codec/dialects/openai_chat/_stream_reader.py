@@ -30,7 +30,6 @@ from gateway.base.messages import (
     Event,
     Failed,
     Finished,
-    Image,
     Inline,
     Noted,
     Refusal,
@@ -50,6 +49,7 @@ from gateway.codec.dialects.openai_chat._blocks_reader import (
     arguments_of,
     read_annotation,
     read_call_signature,
+    read_images,
     read_parts,
 )
 from gateway.codec.dialects.openai_chat._finish import is_failure, read_finish
@@ -107,6 +107,7 @@ class _Choice:
         "by_index",
         "calls",
         "detail",
+        "entry",
         "finished",
         "kind",
         "latest",
@@ -123,6 +124,8 @@ class _Choice:
         """Of the open block that is no call, which is the latest; "" where none is open."""
         self.signed = False
         """The open thought has its signature: another one begins a block of its own."""
+        self.entry: int | None = None
+        """Which of `thinking_blocks` the open thought is."""
         self.detail: dict[str, Any] | None = None
         """The open thought is this entry of `reasoning_details`, without its text, as far as it was told."""
         self.calls: list[_Call] = []
@@ -163,17 +166,19 @@ class _Choice:
         events += (BlockBegan(self.blocks, block, self.place), BlockEnded(self.blocks, self.place))
         self.blocks += 1
 
-    def think(self, thought: Thinking, events: list[Event]) -> None:
+    def think(self, thought: Thinking, events: list[Event], index: int | None = None) -> None:
+        """A piece of a thought; `index`: of its entry of `thinking_blocks`."""
         if thought.redacted:
             self.whole(thought, events)
             return
-        if self.signed and self.kind == "thinking":
+        if self.kind == "thinking" and (self.signed or index != self.entry):
             self.close(events)
-        index = self.open("thinking", Thinking(summary=thought.summary), events)
+        self.entry = index
+        block = self.open("thinking", Thinking(summary=thought.summary), events)
         if thought.text:
-            events.append(Delta(index, "thinking", thought.text, self.place))
+            events.append(Delta(block, "thinking", thought.text, self.place))
         if thought.signature is not None:
-            events.append(Signed(index, thought.signature, self.place))
+            events.append(Signed(block, thought.signature, self.place))
             self.signed = True
 
     def think_detail(self, text: str, entry: dict[str, Any], events: list[Event]) -> None:
@@ -324,7 +329,10 @@ class ChatStreamReader:
         if told.error is not ABSENT and told.error != ABSENT:
             return self._failed(bytes(told.error))
         if told.delta is not None:
-            _read_delta(choice, told.delta, data, events)
+            try:
+                _read_delta(choice, told.delta, data, events)
+            except PartError as error:
+                raise AnswerError(f"delta.{error} is missing, or cannot be read") from error
         reason = told.finish_reason
         if reason:
             if is_failure(reason):
@@ -374,7 +382,7 @@ def _read_thoughts(choice: _Choice, delta: wire.Spoken, events: list[Event]) -> 
     """Of several ways in which the same thought is told, the one that keeps its signature."""
     if delta.thinking_blocks:
         for block in delta.thinking_blocks:
-            choice.think(read_block(block), events)
+            choice.think(read_block(block), events, block.index)
     elif delta.reasoning_details:
         for raw in delta.reasoning_details:
             if (detail := detail_of(raw)) is not None:
@@ -387,11 +395,7 @@ def _read_thoughts(choice: _Choice, delta: wire.Spoken, events: list[Event]) -> 
 
 def _read_parts(choice: _Choice, parts: Sequence[wire.Part], data: bytes, events: list[Event]) -> None:
     """Mistral's: a text, a thought, a reference."""
-    try:
-        blocks = read_parts(parts, lambda i: _raw_part(data, choice.place, i))
-    except PartError as error:
-        raise AnswerError(f"delta.content{error} is missing, or cannot be read") from error
-    for block in blocks:
+    for block in read_parts(parts, lambda i: _raw_part(data, choice.place, i)):
         if isinstance(block, Text):
             if block.text:
                 index = choice.open("text", Text(""), events)
@@ -446,9 +450,8 @@ def _read_rare(choice: _Choice, delta: wire.Spoken, events: list[Event]) -> None
         if delta.audio.transcript:
             events.append(Delta(index, "transcript", delta.audio.transcript, choice.place))
     if delta.images:
-        for block in read_parts(delta.images, lambda _: ABSENT):
-            if isinstance(block, Image):
-                choice.whole(block, events)
+        for image in read_images(delta.images):
+            choice.whole(image, events)
 
 
 def _refuse(choice: _Choice, text: str, events: list[Event]) -> None:

@@ -42,7 +42,7 @@ from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai import render_error
 from gateway.codec.dialects.openai_chat._answer import annotation_of, other_citation, written_call, written_image
 from gateway.codec.dialects.openai_chat._finish import written_finish
-from gateway.codec.dialects.openai_chat._thoughts import OWN, write_block
+from gateway.codec.dialects.openai_chat._thoughts import OWN, is_signed, write_block
 from gateway.codec.dialects.openai_chat._usage import usage_object
 
 MAX_OPEN_BLOCKS = 1_024
@@ -56,12 +56,12 @@ _ROLE = b'"role":"assistant",'
 class _Open:
     """An open block."""
 
-    __slots__ = ("block", "call", "said", "start")
+    __slots__ = ("block", "place", "said", "start")
 
-    def __init__(self, block: Block, call: int, start: int) -> None:
+    def __init__(self, block: Block, place: int, start: int) -> None:
         self.block = block
-        self.call = call
-        """Of a call: its place among them."""
+        self.place = place
+        """Among those that stand in a list of their own: calls, thoughts, images."""
         self.start = start
         """Of a text: its first character's place in `content`."""
         self.said = False
@@ -70,7 +70,18 @@ class _Open:
 class _Choice:
     """What has been said of one."""
 
-    __slots__ = ("calls", "finished", "head", "open", "refused", "role", "text_chars")
+    __slots__ = (
+        "annotations",
+        "calls",
+        "finished",
+        "head",
+        "images",
+        "open",
+        "refused",
+        "role",
+        "text_chars",
+        "thoughts",
+    )
 
     def __init__(self, head: bytes) -> None:
         self.head = head
@@ -78,7 +89,8 @@ class _Choice:
         self.role = _ROLE
         """b"" once it was said."""
         self.open: dict[int, _Open] = {}
-        self.calls = 0
+        self.calls = self.thoughts = self.images = self.annotations = 0
+        """So many of each. Entries of lists have an index in deltas, by which the official client puts their pieces together."""
         self.text_chars = 0
         self.refused = False
         self.finished = False
@@ -133,19 +145,24 @@ class ChatStreamWriter:
         if len(choice.open) >= MAX_OPEN_BLOCKS:
             raise AnswerError(f"more than {MAX_OPEN_BLOCKS} blocks are open at once")
         block = event.block
-        opened = choice.open[event.index] = _Open(block, choice.calls, choice.text_chars)
+        opened = choice.open[event.index] = _Open(block, 0, choice.text_chars)
         match block:
             case Text(text=text) if text:
                 return self._text(choice, text)
-            case Thinking() if block.text or block.signature is not None:
-                return self._chunk(choice, _thought(block))
+            case Thinking():
+                opened.place = choice.thoughts
+                choice.thoughts += 1
+                if block.text or is_signed(block):
+                    return self._chunk(choice, _thought(block, opened.place))
             case ToolCall():
                 return self._call(choice, event.choice, opened, block)
             case Refusal(text=text) if text:
                 choice.refused = True
                 return self._chunk(choice, b'"refusal":%b' % _encode(text))
             case Image() if not isinstance(block.source, StoredFile):
-                return self._chunk(choice, b'"images":[%b]' % _encode(written_image(block)))
+                written = {"index": choice.images, **written_image(block)}
+                choice.images += 1
+                return self._chunk(choice, b'"images":[%b]' % _encode(written))
             case Audio():
                 return self._audio(choice, block)
         return b""
@@ -162,7 +179,7 @@ class ChatStreamWriter:
             case "arguments":
                 return self._arguments(choice, opened, text)
             case "thinking":
-                return self._chunk(choice, _thought(Thinking(text)))
+                return self._chunk(choice, _thought(Thinking(text), opened.place))
             case "refusal":
                 choice.refused = True
                 return self._chunk(choice, b'"refusal":%b' % _encode(text))
@@ -176,16 +193,21 @@ class ChatStreamWriter:
         block = opened.block
         if isinstance(block, Thinking):
             signed = Thinking("", event.signature, redacted=block.redacted)
-            return self._chunk(choice, _thought(signed))
+            return self._chunk(choice, _thought(signed, opened.place))
         if isinstance(block, ToolCall):
+            nothing: dict[str, object] = {"custom": {"input": ""}} if block.custom else {"function": {"arguments": ""}}
             extra = {"google": {"thought_signature": signatures.shown(event.signature, OWN)}}
-            return self._chunk(choice, b'"tool_calls":[%b]' % _encode({"index": opened.call, "extra_content": extra}))
+            written = {"index": opened.place, **nothing, "extra_content": extra}
+            return self._chunk(choice, b'"tool_calls":[%b]' % _encode(written))
         return b""
 
     def _cited(self, event: Cited) -> bytes:
         choice, opened = self._opened(event)
         annotation = annotation_of(event.citation, opened.start, choice.text_chars)
         if annotation is not None:
+            if isinstance(annotation, dict):
+                annotation["index"] = choice.annotations
+                choice.annotations += 1
             return self._chunk(choice, b'"annotations":[%b]' % _encode(annotation))
         fields = {"citation": other_citation(event.citation)}
         return self._chunk(choice, b'"provider_specific_fields":%b' % _encode(fields))
@@ -257,8 +279,9 @@ class ChatStreamWriter:
         return self._chunk(choice, b'"content":%b' % _encode(text))
 
     def _call(self, choice: _Choice, at: int, opened: _Open, call: ToolCall) -> bytes:
+        opened.place = choice.calls
         choice.calls += 1
-        written = {"index": opened.call, **written_call(call, at, opened.call)}
+        written = {"index": opened.place, **written_call(call, at, opened.place)}
         if not call.custom:
             written["function"] = {"name": call.name, "arguments": call.arguments}
         opened.said = bool(call.arguments) or call.custom
@@ -271,12 +294,12 @@ class ChatStreamWriter:
         if text:
             opened.said = True
         form = b'"tool_calls":[{"index":%d,"custom":{"input":%b}}]' if block.custom else _ARGUMENTS
-        return self._chunk(choice, form % (opened.call, _encode(text)))
+        return self._chunk(choice, form % (opened.place, _encode(text)))
 
     def _close(self, choice: _Choice, opened: _Open) -> bytes:
         """Clients read a call's arguments as JSON, which a call without any has to be too."""
         if isinstance(opened.block, ToolCall) and not opened.said:
-            return self._chunk(choice, _ARGUMENTS % (opened.call, b'"{}"'))
+            return self._chunk(choice, _ARGUMENTS % (opened.place, b'"{}"'))
         return b""
 
     def _audio(self, choice: _Choice, block: Audio) -> bytes:
@@ -291,9 +314,9 @@ class ChatStreamWriter:
 _ARGUMENTS = b'"tool_calls":[{"index":%d,"function":{"arguments":%b}}]'
 
 
-def _thought(thought: Thinking) -> bytes:
+def _thought(thought: Thinking, place: int) -> bytes:
     """The text for all, and the block for those that send it back, as LiteLLM streams them."""
-    block = _encode(write_block(thought))
+    block = _encode({"index": place, **write_block(thought)})
     if thought.redacted:
         return b'"thinking_blocks":[%b]' % block
     return b'"reasoning_content":%b,"thinking_blocks":[%b]' % (_encode(thought.text), block)

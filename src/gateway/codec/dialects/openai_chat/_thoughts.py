@@ -74,14 +74,22 @@ def write_detail(thought: Thinking) -> dict[str, Any] | None:
         entry = msgspec.json.decode(signature.value.encode("utf-8", "replace"), type=dict[str, Any])
     except msgspec.DecodeError:
         return None
+    if not str(entry.get("type")).startswith("reasoning."):
+        return None
     if not thought.redacted:
         entry[_text_field(entry)] = thought.text
     return entry
 
 
+def is_signed(thought: Thinking) -> bool:
+    return thought.signature is not None and bool(thought.signature.value)
+
+
 def write_block(thought: Thinking) -> dict[str, object]:
     """An entry of `thinking_blocks`."""
-    value = signatures.shown(thought.signature, OWN) if thought.signature is not None else ""
+    value = (
+        signatures.shown(thought.signature, OWN) if thought.signature is not None and thought.signature.value else ""
+    )
     if thought.redacted:
         return {"type": "redacted_thinking", "data": value}
     block: dict[str, object] = {"type": "thinking", "thinking": thought.text}
@@ -96,6 +104,6 @@ def spoken_thoughts(thoughts: Sequence[Thinking]) -> dict[str, object]:
     text = "".join([thought.text for thought in thoughts])
     if text:
         fields["reasoning_content"] = text
-    if any(thought.signature is not None for thought in thoughts):
+    if any(map(is_signed, thoughts)):
         fields["thinking_blocks"] = [write_block(thought) for thought in thoughts]
     return fields

@@ -54,6 +54,8 @@ class Part(msgspec.Struct, kw_only=True):
     """A list in Mistral's."""
     signature: str | None = None
     data: str | None = None
+    index: int | None = None
+    """Of an image in a delta."""
     cache_control: Mark | None = None
     prompt_cache_breakpoint: Mark | None = None
 
@@ -63,6 +65,8 @@ class ThinkingBlock(msgspec.Struct):
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None
+    index: int | None = None
+    """In a delta: pieces of one have the same."""
     cache_control: Mark | None = None
 
 
