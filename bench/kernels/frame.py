@@ -54,6 +54,12 @@ class Case:
     def unit(self) -> str:
         return "GB/s" if self.size_bytes else "ns"
 
+    def held(self, seconds: float) -> list[str]:
+        """What is done, the kernel's figure, and whether it reaches the bar."""
+        figure = self.figure(seconds)
+        bar = "" if self.bar is None else f"{'>=' if self.size_bytes else '<='} {self.bar:g} {self.unit}"
+        return [self.what, f"{figure:.3g} {self.unit}", bar if self.reaches(figure) else f"{bar}: missed"]
+
 
 def seconds(run: Run, times: int) -> float:
     """CPU time of the thread for one of so many times."""
@@ -82,14 +88,7 @@ def samples(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
 def row(case: Case, rounds: int) -> list[str]:
     taken = samples(case.runs, rounds)
     ours, *theirs = (median(taken[name]) for name in case.runs)
-    figure = case.figure(ours)
-    bar = "" if case.bar is None else f"{'>=' if case.size_bytes else '<='} {case.bar:g} {case.unit}"
-    return [
-        case.what,
-        f"{figure:.3g} {case.unit}",
-        bar if case.reaches(figure) else f"{bar}: missed",
-        *(f"{seconds / ours:.1f} x" for seconds in theirs),
-    ]
+    return [*case.held(ours), *(f"{seconds / ours:.1f} x" for seconds in theirs)]
 
 
 def show(cases: list[Case], rounds: int) -> None:
