@@ -70,13 +70,16 @@ unit-all: setup
 	$(call section,pytest: fast and nightly tier)
 	$(BIN)/python -m pytest
 
+# What these prove does not depend on the Python: it is proven once.
+ANY_PYTHON := bench deploy packaging fuzz vocabularies probes/test_behind_proxies.py e2e/test_fleet.py e2e/test_load_balancers.py
+
 newer:  ## the tests that depend on the Python, on a newer one where this machine has it
 	$(call section,a newer Python)
 	@python='$(NEWER)'; \
 	if [ -z "$$python" ]; then echo 'none on this machine: nothing to do'; exit 0; fi; \
 	venv=.venv-$${python##*/python}; \
 	$(MAKE) --no-print-directory setup PYTHON="$$python" VENV="$$venv" && \
-	"$$venv/bin/python" -m pytest -m 'not nightly and not model' --ignore tests/packaging --ignore tests/deploy --ignore tests/bench
+	"$$venv/bin/python" -m pytest -m 'not nightly and not model' $(patsubst %,--ignore tests/%,$(ANY_PYTHON))
 
 bench: setup  ## what it costs, beside nginx in the same run
 	$(BIN)/python -m bench

@@ -78,13 +78,10 @@ def test_a_short_run_measures_both_writes_its_page_holds_the_budget_and_leaves_n
     assert left_behind(temporary) == []
 
 
+@pytest.mark.nightly
 @needs_servers
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        (signal.SIGINT, command.EXIT_INTERRUPTED),
-        pytest.param(signal.SIGTERM, command.EXIT_TERMINATED, marks=pytest.mark.nightly),
-    ],
+    ("number", "code"), [(signal.SIGINT, command.EXIT_INTERRUPTED), (signal.SIGTERM, command.EXIT_TERMINATED)]
 )
 def test_a_run_that_is_interrupted_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
     process = start(tmp_path, "--seconds", "30")

@@ -125,10 +125,18 @@ def test_an_upgrade_under_load_fails_no_request(
 @pytest.mark.parametrize(
     ("edits", "says"),
     [
-        ({"dataplane_agent": ("annotations\n", "annotations\nimport no_such_module\n")}, "no_such_module"),
-        ({"dataplane_worker": ("        memory.set_state(slot, slots.SERVING)", "        os._exit(3)")}, "exit code 3"),
+        pytest.param(
+            {"dataplane_agent": ("annotations\n", "annotations\nimport no_such_module\n")},
+            "no_such_module",
+            id="cannot be imported",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param(
+            {"dataplane_worker": ("        memory.set_state(slot, slots.SERVING)", "        os._exit(3)")},
+            "exit code 3",
+            id="its workers end",
+        ),
     ],
-    ids=["cannot be imported", "its workers end"],
 )
 def test_a_broken_upgrade_leaves_the_old_version_serving(
     make_gateway: MakeGateway,

@@ -37,6 +37,8 @@ def compared(temporary: Path, *options: str, names: tuple[str, ...]) -> dict[str
     return cast("dict[str, Any]", json.loads(out))
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(120)
 @needs_servers
 @needs_two_cores
 def test_a_short_comparison_measures_all_writes_its_page_skips_with_a_word_and_leaves_nothing(
