@@ -9,6 +9,7 @@ cdef class Reading:
     cdef public list texts, image_spans, images
     cdef public int64_t more_images
     cdef public bytes usage_text
+    cdef public object request
     cdef public int64_t fixed_tokens, max_output_tokens, choices
 
 cpdef Reading read_request(bytes body, int max_depth)

@@ -42,6 +42,8 @@ class Reading:
     """The caller's bound, of several the largest; -1 where it set none."""
     choices: int
     """Answers that will be paid for: `n`, or `best_of` where it is larger."""
+    request: Any
+    """What a dialect has read of it beyond what governs; None where it has not."""
 
     def __init__(
         self,

@@ -342,24 +342,29 @@ cdef inline bint is_same(bytes known, const uint8_t* data, Span span) noexcept:
     )
 
 
-cdef inline bint take_data(const uint8_t* buf, Py_ssize_t start, Py_ssize_t end, Span* value) noexcept nogil:
-    """Whether the line is a `data` field, and where its value stands."""
-    if end - start < 4 or memcmp(buf + start, b"data", 4) != 0 or (end - start > 4 and buf[start + 4] != COLON):
+cdef inline bint take_field(
+    const uint8_t* buf, Py_ssize_t start, Py_ssize_t end, const char* field, Py_ssize_t size, Span* value
+) noexcept nogil:
+    """Whether the line is a `field`, and where its value stands."""
+    if end - start < size or memcmp(buf + start, field, size) != 0:
         return False
-    value.start = min(end, start + 5)
+    if end - start > size and buf[start + size] != COLON:
+        return False
+    value.start = min(end, start + size + 1)
     value.end = end
     if value.start < end and buf[value.start] == SP:
         value.start += 1
     return True
 
 
-cdef inline bint is_done(const uint8_t* buf, Span data) noexcept nogil:
-    """Whether the data is the terminal; blanks around it are forgiven."""
-    while data.end > data.start and is_blank(buf[data.end - 1]):
-        data.end -= 1
-    while data.start < data.end and is_blank(buf[data.start]):
-        data.start += 1
-    return data.end - data.start == 6 and memcmp(buf + data.start, b"[DONE]", 6) == 0
+cdef inline bint is_done(const uint8_t* payload, Py_ssize_t size) noexcept nogil:
+    """Whether it is the terminal; blanks around it are forgiven."""
+    while size > 0 and is_blank(payload[size - 1]):
+        size -= 1
+    while size > 0 and is_blank(payload[0]):
+        payload += 1
+        size -= 1
+    return size == 6 and memcmp(payload, b"[DONE]", 6) == 0
 
 
 cdef str text_of(bytes raw):
@@ -375,14 +380,12 @@ cdef str text_of(bytes raw):
     return (resolved[:size] if size >= 0 else raw).decode("utf-8", "replace")
 
 
-@cython.final
-cdef class ChatScanner:
-    """Follows an OpenAI chat or text completion stream across arbitrary cuts; see the stub."""
+cdef class EventScanner:
+    """Server-sent events across arbitrary cuts, as they pass; see the stub."""
 
-    def __init__(self, bint hide_usage=False, Py_ssize_t max_held_bytes=1048576):
+    def __init__(self, Py_ssize_t max_held_bytes=1048576):
         if max_held_bytes < MIN_HELD_BYTES:
             raise ValueError(f"max_held_bytes must be at least {MIN_HELD_BYTES}")
-        self.hide_usage = hide_usage
         self.max_held = max_held_bytes
         self.first_line = True
 
@@ -391,15 +394,15 @@ cdef class ChatScanner:
 
     @property
     def finish_reason(self):
-        return text_of(self.finish_bytes)
-
-    @property
-    def model(self):
-        return text_of(self.model_bytes)
+        return None
 
     @property
     def at_boundary(self):
         return self.held_size == 0 and not self.passing
+
+    cdef bint judge(self, const uint8_t* payload, Py_ssize_t size, const uint8_t* buf) except -1:
+        """Reads the payload of an event that begins at `buf`; whether it is to be hidden."""
+        return False
 
     cpdef bytes feed(self, bytes data):
         """The bytes to send on."""
@@ -464,16 +467,15 @@ cdef class ChatScanner:
         return b"".join(pieces)
 
     cpdef bytes finish(self):
-        """What may still be sent at the end of the stream."""
-        cdef bint was_terminal = self.terminal
-        if self.held_size == 0:
-            return b""
-        self.take_line(self.held, self.held_size)
-        self.terminal = was_terminal or (self.data_lines is None and is_done(self.held, self.data))
+        """What may still be sent at the end of the stream: an incomplete event is dropped."""
         self.drop_held(self.held_size)
         self.begin_event()
         self.line = 0
-        return DONE if self.terminal and not was_terminal else b""
+        return b""
+
+    cpdef bytes failed(self, str code, str message):
+        """The event that tells of an error."""
+        return None
 
     cdef int take_line(self, const uint8_t* buf, Py_ssize_t end) except -1:
         """Reads the line that ends before `end`; whether it is blank."""
@@ -485,7 +487,11 @@ cdef class ChatScanner:
                 start = 3
         if start == end:
             return True
-        if self.passing or not take_data(buf, start, end, &value):
+        if self.passing:
+            return False
+        if not take_field(buf, start, end, b"data", 4, &value):
+            if self.named and take_field(buf, start, end, b"event", 5, &value):
+                self.name = value
             return False
         if self.data.end == 0:
             self.data = value
@@ -504,39 +510,14 @@ cdef class ChatScanner:
             self.pass_unread(size)
         elif self.data_lines is not None:
             joined = b"\n".join(self.data_lines)
-            hidden = self.judge(<const uint8_t*>PyBytes_AS_STRING(joined), PyBytes_GET_SIZE(joined))
-        elif is_done(buf, self.data):
-            self.terminal = True
+            hidden = self.judge(<const uint8_t*>PyBytes_AS_STRING(joined), PyBytes_GET_SIZE(joined), buf)
         elif self.data.end:
-            hidden = self.judge(buf + self.data.start, self.data.end - self.data.start)
+            hidden = self.judge(buf + self.data.start, self.data.end - self.data.start, buf)
         self.begin_event()
         return hidden
 
-    cdef bint judge(self, const uint8_t* payload, Py_ssize_t size) except -1:
-        """Takes down what the payload says; whether its event is to be hidden."""
-        cdef Look look
-        memset(&look, 0, sizeof(Look))
-        self.events += 1
-        if not look_at_payload(payload, size, &look):
-            return False
-        self.content_events += look.has_content
-        self.content_bytes += look.content_bytes
-        self.media_bytes += look.media_bytes
-        if look.usage.end:
-            self.usage = cut(payload, look.usage.start, look.usage.end)
-            self.usage_is_last = True
-        elif look.has_content:
-            self.usage_is_last = False
-        if look.failed and self.error is None:
-            self.error = cut(payload, 0, size)
-        if look.model.end and self.model_bytes is None:
-            self.model_bytes = cut(payload, look.model.start, look.model.end)
-        if look.finish_reason.end and not is_same(self.finish_bytes, payload, look.finish_reason):
-            self.finish_bytes = cut(payload, look.finish_reason.start, look.finish_reason.end)
-        return self.hide_usage and look.no_choices and look.usage.end
-
     cdef void begin_event(self) noexcept:
-        self.data.end = 0
+        self.data.end = self.name.end = 0
         self.data_lines = None
         self.passing = False
 
@@ -558,6 +539,9 @@ cdef class ChatScanner:
         if self.data.end:
             self.data.start -= offset
             self.data.end -= offset
+        if self.name.end:
+            self.name.start -= offset
+            self.name.end -= offset
 
     cdef int hold(self, const uint8_t* data, Py_ssize_t size) except -1:
         """Appends to what is held."""
@@ -584,3 +568,79 @@ cdef class ChatScanner:
             self.held_capacity = 0
         elif size:
             memmove(self.held, self.held + size, self.held_size)
+
+
+@cython.final
+cdef class ChatScanner(EventScanner):
+    """Follows an OpenAI chat or text completion stream; see the stub."""
+
+    def __init__(self, bint hide_usage=False, Py_ssize_t max_held_bytes=1048576):
+        EventScanner.__init__(self, max_held_bytes)
+        self.hide_usage = hide_usage
+
+    @property
+    def finish_reason(self):
+        return text_of(self.finish_bytes)
+
+    @property
+    def model(self):
+        return text_of(self.model_bytes)
+
+    cpdef bytes finish(self):
+        """What may still be sent at the end of the stream."""
+        cdef bint was_terminal = self.terminal
+        if self.held_size == 0:
+            return b""
+        self.take_line(self.held, self.held_size)
+        self.terminal = was_terminal or (self.data_lines is None and self.data.end != 0 and is_done(self.held + self.data.start, self.data.end - self.data.start))
+        self.drop_held(self.held_size)
+        self.begin_event()
+        self.line = 0
+        return DONE if self.terminal and not was_terminal else b""
+
+    cdef bint judge(self, const uint8_t* payload, Py_ssize_t size, const uint8_t* buf) except -1:
+        """Takes down what the payload says; whether its event is to be hidden."""
+        cdef Look look
+        if is_done(payload, size):
+            self.terminal = True
+            return False
+        memset(&look, 0, sizeof(Look))
+        self.events += 1
+        if not look_at_payload(payload, size, &look):
+            return False
+        self.content_events += look.has_content
+        self.content_bytes += look.content_bytes
+        self.media_bytes += look.media_bytes
+        if look.usage.end:
+            self.usage = cut(payload, look.usage.start, look.usage.end)
+            self.usage_is_last = True
+        elif look.has_content:
+            self.usage_is_last = False
+        if look.failed and self.error is None:
+            self.error = cut(payload, 0, size)
+        if look.model.end and self.model_bytes is None:
+            self.model_bytes = cut(payload, look.model.start, look.model.end)
+        if look.finish_reason.end and not is_same(self.finish_bytes, payload, look.finish_reason):
+            self.finish_bytes = cut(payload, look.finish_reason.start, look.finish_reason.end)
+        return self.hide_usage and look.no_choices and look.usage.end
+
+
+cdef class EventFollower(EventScanner):
+    """Hands out the events that pass; see the stub."""
+
+    def __init__(self, Py_ssize_t max_held_bytes=1048576):
+        EventScanner.__init__(self, max_held_bytes)
+        self.named = True
+        self.found = []
+
+    cpdef list follow(self, bytes data):
+        """The events that are whole with `data`."""
+        cdef list found
+        self.passed = EventScanner.feed(self, data)
+        found, self.found = self.found, []
+        return found
+
+    cdef bint judge(self, const uint8_t* payload, Py_ssize_t size, const uint8_t* buf) except -1:
+        self.events += 1
+        self.found.append((cut(buf, self.name.start, self.name.end), cut(payload, 0, size)))
+        return False

@@ -32,6 +32,8 @@ CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "Say hello."}]
 
 ELSEWHERE = {
+    "unsupported_parameter": "test_dialects.py: it takes a provider of another dialect",
+    "endpoint_not_served": "test_dialects.py: the same",
     "internal_error": "tests/gateway/dataplane/test_pipeline.py: no request of a caller brings it about",
     "client_closed_request": "test_openai_client.py and test_records.py: nobody is there to read it",
     "provider_pool_exhausted": "tests/gateway/dataplane/test_pipeline.py: it takes 4,096 waiting requests",

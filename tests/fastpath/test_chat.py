@@ -13,6 +13,7 @@ from _fastpath.chat import Reading, read_answer, read_part_of, read_prompt, read
 from _fastpath.jsonscan import ScanError
 from gateway.base.errors import GatewayError
 from gateway.codec.dialects import openai
+from gateway.codec.faults import MAX_DEPTH
 
 FIELDS = (
     "model",
@@ -38,7 +39,7 @@ def facts(reading: Reading) -> tuple[Any, ...]:
 def agrees(body: bytes) -> bool:
     """Whether the native reader read the body; it must then agree with the other."""
     try:
-        ours = read_request(body, openai.MAX_DEPTH)
+        ours = read_request(body, MAX_DEPTH)
     except ScanError:
         with pytest.raises(GatewayError):
             openai._read_any_chat(body)
@@ -147,7 +148,7 @@ def test_a_member_that_governs_stands_once_however_it_is_spelt(name: str) -> Non
         TWICE[name].replace(b'"%b":' % name.encode(), b'"\\u%04x%b":' % (ord(name[0]), name[1:].encode())),
     ):
         with pytest.raises(ScanError) as caught:
-            read_request(body, openai.MAX_DEPTH)
+            read_request(body, MAX_DEPTH)
         assert (caught.value.kind, caught.value.key) == ("duplicate", name)
         key = body.index(b'"', caught.value.offset) + 1
         assert key == caught.value.offset + 1
@@ -244,13 +245,13 @@ def test_a_usual_request_is_read_natively_and_alike(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOT_READ)
 def test_an_unusual_request_is_left_to_the_dialect(name: str) -> None:
-    assert read_request(NOT_READ[name], openai.MAX_DEPTH) is None
+    assert read_request(NOT_READ[name], MAX_DEPTH) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"a":1,"a":2}', b'{"a":"\xff"}', b'{"a":' + b"[" * 200, b"{"])
 def test_what_two_readers_could_take_differently_is_refused(body: bytes) -> None:
     with pytest.raises(ScanError):
-        read_request(body, openai.MAX_DEPTH)
+        read_request(body, MAX_DEPTH)
 
 
 _leaf = st.none() | st.booleans() | st.integers(-3, 10**12) | st.floats(allow_nan=False) | st.text(max_size=8)

@@ -23,6 +23,7 @@ from gateway.base.addresses import packed
 from gateway.base.errors import GatewayError
 from gateway.codec import proxy_protocol
 from gateway.codec.dialects import openai
+from gateway.codec.faults import MAX_DEPTH
 from tests.fastpath import cachekey_oracle
 
 Target = Callable[[bytes, int], bool]
@@ -154,7 +155,7 @@ def _facts(reading: Reading) -> tuple[object, ...]:
 def chat(data: bytes, _: int) -> bool:
     """What is authorised is what is sent: both readers of a request find the same."""
     try:
-        quick = read_request(data, openai.MAX_DEPTH)
+        quick = read_request(data, MAX_DEPTH)
     except ScanError:
         try:
             openai._read_any_chat(data)

@@ -15,15 +15,15 @@ from _fastpath.metrics import Registry
 from _fastpath.shm import NodeMemory
 from _fastpath.wheel import now_ns
 from gateway.base.context import Compiled, KeyEntry, ModelEntry, PoolWaiter, Sink, TargetEntry
-from gateway.base.snapshot import Key, Model, Price, Provider, Target, Team
+from gateway.base.snapshot import Key, Model, Price, Provider, ProviderKind, Target, Team
 from gateway.base.usage import UsageRecord
-from gateway.codec.dialects import openai
+from gateway.codec.kinds import KINDS
+from gateway.dataplane.compile import Heads
 from gateway.dataplane.pipeline import Pipeline
 from gateway.phases.account import Accountant
 from gateway.phases.admit import Admission
 from gateway.phases.authenticate import Authenticator
 from gateway.phases.route import schedule
-from gateway.phases.transform import request_head
 
 PEPPER = b"p" * 32
 SECRET = b"sk-the-callers-secret"
@@ -215,8 +215,15 @@ class Rig:
     """A worker's pipeline with one key and, at first, one model `m` of one target."""
 
     def __init__(
-        self, directory: Path, key: Key | None = None, team: Team | None = None, models: tuple[Model, ...] = ()
+        self,
+        directory: Path,
+        key: Key | None = None,
+        team: Team | None = None,
+        models: tuple[Model, ...] = (),
+        kinds: dict[str, ProviderKind] | None = None,
     ) -> None:
+        self._kinds = kinds or {}
+        """By the provider's name, where it is not `openai`."""
         self.memory = NodeMemory.create(str(directory / "node.mem"), 2, 64, 1 << 18)
         self.table = Table(self.memory, 0)
         self.keeper = Keeper()
@@ -239,12 +246,10 @@ class Rig:
         self.pipeline.swap(self.compiled, self.admission)
 
     def _target(self, target: Target) -> TargetEntry:
-        provider = Provider(target.provider, "openai", f"http://{target.provider}.example/v1")
-        heads = {
-            e.name: request_head(f"/v1{e.upstream_path}", f"{target.provider}.example", b"sk-ours", ())
-            for e in openai.ENDPOINTS
-        }
-        return TargetEntry(target, provider, self.pools.setdefault(target.provider, FakePool()), heads)
+        kind = self._kinds.get(target.provider, "openai")
+        provider = Provider(target.provider, kind, f"http://{target.provider}.example/v1", api_key="env:KEY")
+        heads = Heads(provider, lambda _: "sk-ours").of(target.model)
+        return TargetEntry(target, provider, self.pools.setdefault(target.provider, FakePool()), heads, KINDS[kind])
 
     def ask(self, body: bytes | None = None, **options: Any) -> FakeExchange:
         """Hands a request over; the answer comes when the test lets the provider speak."""

@@ -267,8 +267,9 @@ class ScriptedUpstream:
         return f"http://127.0.0.1:{self.port}/{provider}/v1"
 
     def script(self, default: Answer, *, name: str | None = None, **by_provider: Answer) -> str:
-        """Registers an answer and returns its name, for the body's `x_script`. By provider: another one for its path."""
-        name = name or f"script-{next(self._names)}"
+        """Registers an answer and returns its name, for the body's `x_script`; "" for bodies that have none. By provider: another one
+        for its path."""
+        name = name if name is not None else f"script-{next(self._names)}"
         self._scripts[name] = default
         for provider, other in by_provider.items():
             self._scripts[f"{provider}:{name}"] = other

@@ -6,7 +6,7 @@ from _fastpath.metrics cimport Cell, Histogram
 from _fastpath.usage cimport Rates, Usage
 
 cdef class TargetEntry:
-    cdef public object target, provider, pool
+    cdef public object target, provider, pool, kind
     cdef public Rates rates
     cdef public bytes fields, model_json
     cdef public dict heads, metrics
@@ -55,7 +55,8 @@ cdef class Context:
 
     cdef public Plan plan
     cdef public int64_t reserved_tokens, reserved_nano_usd, prompt_tokens, counted_tokens
-    cdef public bytes limit_fields
+    cdef public bytes limit_fields, dropped
+    cdef public object follows
 
     cdef public bint hide_usage, counts
     cdef public object waiter

@@ -12,12 +12,14 @@ from _fastpath.bucket import Plan
 from _fastpath.chat import Reading
 from _fastpath.http1 import ResponseHead
 from _fastpath.metrics import Cell, Histogram
+from _fastpath.sse import EventScanner
 from _fastpath.upstream import UpstreamConnection
 from _fastpath.usage import Rates, Usage
 from gateway.base.calibration import Calibration
+from gateway.base.dialect import Dialect
 from gateway.base.image_tokens import cost_of_model
 from gateway.base.ports import Exchange
-from gateway.base.snapshot import Key, Model, Provider, Target
+from gateway.base.snapshot import Key, Model, Provider, ProviderKind, Target
 from gateway.base.usage import rates_of
 
 NEVER_S = 1 << 62
@@ -29,15 +31,41 @@ class Endpoint(msgspec.Struct, frozen=True):
     """A governed endpoint of a dialect."""
 
     name: str
-    """In records and metrics: "chat", "completions", "embeddings"."""
+    """In records and metrics: "chat", "completions", "embeddings", "messages", ..."""
     path: str
     """As callers ask for it."""
-    upstream_path: str
-    """Behind the provider's base URL."""
     read: Callable[[bytes], Reading]
     """Raises GatewayError."""
+    dialect: Dialect
+    """Of its requests, answers and errors."""
     generates: bool = True
     """Answers with tokens of its own (embeddings do not)."""
+    native: bool = False
+    """Its answers are read by kernels of their own, as they pass."""
+    translates: bool = False
+    """Providers of other dialects can answer it, too."""
+    count: Callable[[int], bytes] | None = None
+    """It counts tokens, which costs nothing: this writes the answer where it is counted here."""
+    carried: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers of the caller that go on to a provider of the same dialect, in lower case, and what is sent where the caller sent none; b"" for
+    nothing."""
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of provider: how it is spoken to."""
+
+    name: ProviderKind
+    dialect: Dialect
+    paths: tuple[tuple[str, str], ...]
+    """(name of the endpoint, path behind the base URL): what it answers in its own dialect. `{model}` is replaced by the model's name."""
+    conversation: str = ""
+    """The endpoint that answers what is translated."""
+    conversation_stream: str = ""
+    """The same where a stream is asked for."""
+    credential: str = "authorization: Bearer {}"
+    """The header line with which it is shown who asks."""
+    fields: bytes = b""
+    """Header lines of what is translated, each with its CRLF."""
 
 
 class ProviderPool(Protocol):
@@ -57,6 +85,28 @@ class PoolWaiter(Protocol):
 
     def on_connection(self, connection: UpstreamConnection) -> None: ...
     def on_unavailable(self, kind: str, message: str) -> None: ...
+
+
+class WholeAnswer(Protocol):
+    """What has been read of a whole answer: `gateway.codec.translation.Whole`."""
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def finish(self) -> str: ...
+    @property
+    def text_bytes(self) -> int: ...
+    @property
+    def media_bytes(self) -> int: ...
+
+
+class Follows(Protocol):
+    """Reads the answer to a request: `gateway.codec.translation.Follows`."""
+
+    def answer(self, body: bytes) -> WholeAnswer: ...
+    def scanner(self) -> EventScanner: ...
 
 
 class Sink(Protocol):
@@ -82,16 +132,30 @@ def record_part(**fields: str) -> bytes:
 class TargetEntry:
     """A target, ready to be called."""
 
-    __slots__ = ("calibration", "fields", "heads", "metrics", "model_json", "pool", "provider", "rates", "target")
+    __slots__ = (
+        "calibration",
+        "fields",
+        "heads",
+        "kind",
+        "metrics",
+        "model_json",
+        "pool",
+        "provider",
+        "rates",
+        "target",
+    )
 
-    def __init__(self, target: Target, provider: Provider, pool: ProviderPool, heads: dict[str, bytes]) -> None:
+    def __init__(
+        self, target: Target, provider: Provider, pool: ProviderPool, heads: dict[str, bytes], kind: Kind
+    ) -> None:
         self.target = target
+        self.kind = kind
         self.provider = provider
         self.fields = field("x-throughway-provider", provider.name) + field("x-throughway-model", target.model)
         """Header lines of each answer of this target."""
         self.pool = pool
         self.heads = heads
-        """By the endpoint's name: the request's head up to what changes with each request."""
+        """By the name of each endpoint that its provider answers itself: the request's head up to what changes with each request."""
         self.model_json = msgspec.json.encode(target.model)
         self.rates = rates_of(target.price) if target.price is not None else None
         """None where nobody knows what it costs."""
@@ -237,12 +301,14 @@ class Context:
         "counted_tokens",
         "counts",
         "deadline_ns",
+        "dropped",
         "endpoint",
         "error",
         "exchange",
         "excluded",
         "finish_reason",
         "first_token_ns",
+        "follows",
         "hide_usage",
         "id",
         "key",
@@ -295,11 +361,12 @@ class Context:
         self.reserved_nano_usd = 0
         self.prompt_tokens = self.counted_tokens = 0
         # the second: of the prompt's text before they were corrected; 0 where nothing is to be corrected
-        self.limit_fields = b""
-        """Header lines that tell what is left of the limits."""
+        self.limit_fields = self.dropped = b""
+        # header lines: what is left of the limits, and what of the request its provider's dialect has no place for
 
         self.hide_usage = False
         """The usage chunk was asked for by us."""
+        self.follows: Follows | None = None  # of the attempt under way; None where kernels read its answer
         self.waiter: PoolWaiter | None = None
         """While a connection is awaited."""
         self.connection: UpstreamConnection | None = None

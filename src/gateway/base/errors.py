@@ -71,6 +71,21 @@ DUPLICATE_KEY = _fault(
 INVALID_VALUE = _fault(
     "invalid_value", 400, _INVALID, _CALLER, "A field is missing, of the wrong type or out of range; `param` names it."
 )
+UNSUPPORTED_PARAMETER = _fault(
+    "unsupported_parameter",
+    400,
+    _INVALID,
+    _CALLER,
+    "The model is served by a provider of another dialect, which has no place for a field of the request; the message names it. Leave it out, "
+    "or let the model's `drop_params` admit that it is dropped.",
+)
+ENDPOINT_NOT_SERVED = _fault(
+    "endpoint_not_served",
+    400,
+    _INVALID,
+    _CALLER,
+    "No provider of this model has the endpoint: a text completion or an embedding, asked of a kind that has none.",
+)
 MISSING_MODEL = _fault("missing_model", 400, _INVALID, _CALLER, "The body has no `model`.")
 INVALID_KEY = _fault(
     "invalid_api_key",

@@ -23,7 +23,7 @@ PIECE = 50
 """Models or keys in a line of the encoded snapshot: so many are decoded without a rest, in about 0.1 ms."""
 
 Period = Literal["day", "week", "month", "total"]
-ProviderKind = Literal["openai"]
+ProviderKind = Literal["openai", "anthropic", "gemini"]
 
 
 class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,6 +67,8 @@ class Provider(_Value, frozen=True):
     """With the version, as the provider's documentation writes it; no trailing slash. `http+unix://%2Fpath.sock/v1` for a Unix socket."""
     api_key: str | None = None
     """A reference (`env:NAME`, `file:PATH`)."""
+    responses: bool = False
+    """It answers OpenAI's Responses itself; else they are translated."""
     headers: tuple[tuple[str, str], ...] = ()
     """Added to each request; values may be references."""
     timeouts: Timeouts = Timeouts()
@@ -113,6 +115,8 @@ class Model(_Value, frozen=True):
     """It is not the model's own: what it counts is corrected by what providers tell."""
     max_output_tokens: int = 4_096
     """What a request is taken to ask for when it names no bound of its own."""
+    drop_params: tuple[str, ...] = ()
+    """Fields of a request that are left out where a target's dialect has no place for them; "*" for all. Others are refused then."""
 
 
 class Limits(_Value, frozen=True):

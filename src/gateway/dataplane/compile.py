@@ -6,12 +6,12 @@ import asyncio
 import fnmatch
 import re
 from collections.abc import Callable, Generator
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from _fastpath.wheel import Wheel
 from gateway.base.context import Compiled, KeyEntry, ModelEntry, TargetEntry
 from gateway.base.snapshot import Key, Provider, Snapshot, is_reference
-from gateway.codec.dialects import openai
+from gateway.codec.kinds import KINDS
 from gateway.dataplane.calibrations import Calibrations
 from gateway.net.dial import MAX_HANDSHAKES, Dialer, Resolver
 from gateway.net.pool import UpstreamPool
@@ -105,10 +105,16 @@ def compile_snapshot(
     """
     compiled = Compiled(snapshot.version)
     providers = {p.name: p for p in snapshot.providers}
-    heads = {p.name: _heads(p, resolve) for p in snapshot.providers}
+    heads = {p.name: Heads(p, resolve) for p in snapshot.providers}
     for model in snapshot.models:
         targets = [
-            TargetEntry(t, providers[t.provider], pools.of(providers[t.provider]), heads[t.provider])
+            TargetEntry(
+                t,
+                providers[t.provider],
+                pools.of(providers[t.provider]),
+                heads[t.provider].of(t.model),
+                KINDS[providers[t.provider].kind],
+            )
             for t in model.targets
         ]
         if model.estimated and calibrations is not None:
@@ -155,12 +161,26 @@ def _allowed(key: Key, compiled: Compiled) -> Generator[None, None, dict[str, bo
     return allowed
 
 
-def _heads(provider: Provider, resolve: Resolve) -> dict[str, bytes]:
-    url = urlsplit(provider.base_url)
-    credential = resolve(provider.api_key).encode() if provider.api_key is not None else None
-    host = "localhost" if url.scheme == "http+unix" else url.netloc
-    headers = [(name, resolve(value) if is_reference(value) else value) for name, value in provider.headers]
-    return {
-        e.name: request_head(url.path.rstrip("/") + e.upstream_path, host, credential, headers)
-        for e in openai.ENDPOINTS
-    }
+class Heads:
+    """The heads of requests to one provider, each made once."""
+
+    def __init__(self, provider: Provider, resolve: Resolve) -> None:
+        url = urlsplit(provider.base_url)
+        kind = KINDS[provider.kind]
+        self._path = url.path.rstrip("/")
+        self._host = "localhost" if url.scheme == "http+unix" else url.netloc
+        self._credential = kind.credential.format(resolve(provider.api_key)) if provider.api_key is not None else None
+        self._fields = [(name, resolve(value) if is_reference(value) else value) for name, value in provider.headers]
+        paths = [(name, path) for name, path in kind.paths if name != "responses" or provider.responses]
+        self._fixed = {name: self._head(path) for name, path in paths if "{model}" not in path}
+        self._of_model = [(name, path) for name, path in paths if "{model}" in path]
+
+    def of(self, model: str) -> dict[str, bytes]:
+        """By the endpoint's name."""
+        if not self._of_model:
+            return self._fixed
+        quoted = quote(model, safe="")
+        return self._fixed | {name: self._head(path.format(model=quoted)) for name, path in self._of_model}
+
+    def _head(self, path: str) -> bytes:
+        return request_head(self._path + path, self._host, self._credential, self._fields)

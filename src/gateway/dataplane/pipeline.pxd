@@ -17,6 +17,7 @@ cdef class Pipeline:
     cdef Admission _admit
     cdef Ids _ids
     cdef _govern(self, Context ctx, endpoint)
+    cdef bint _count_here(self, Context ctx, endpoint) except -1
     cdef bint _attempt(self, Context ctx) except -1
     cdef _answer_itself(self, Context ctx)
     cpdef settle(self, Context ctx)

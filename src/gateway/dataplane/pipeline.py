@@ -19,6 +19,7 @@ from gateway.base.context import Compiled, Context, Endpoint
 from gateway.base.errors import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
+    ENDPOINT_NOT_SERVED,
     EXPECTATION_FAILED,
     HEADERS_TOO_LARGE,
     INTERNAL_ERROR,
@@ -30,13 +31,17 @@ from gateway.base.errors import (
     PROVIDER_UNREACHABLE,
     REQUEST_TIMEOUT,
     UNSUPPORTED_MEDIA_TYPE,
+    UNSUPPORTED_PARAMETER,
     URI_TOO_LONG,
     VERSION_NOT_SUPPORTED,
     Fault,
     GatewayError,
 )
+from gateway.base.messages import DialectName
 from gateway.base.ports import Exchange
+from gateway.codec import listings
 from gateway.codec.dialects import openai
+from gateway.codec.endpoints import ENDPOINTS, dialect_of, find_endpoint
 from gateway.phases import route, transform, upstream
 from gateway.phases.account import Accountant
 from gateway.phases.admit import Admission, find_model
@@ -48,9 +53,7 @@ LONG_BODY_BYTES = 65_536
 MAX_TAGS_BYTES = 1_024
 MAX_TIMEOUT_MS = 86_400_000
 
-_MODELS_PATH = "/v1/models"
 _JSON = b"content-type: application/json\r\n"
-_ENDPOINTS: dict[str, Endpoint] = {e.path: e for e in openai.ENDPOINTS}
 _FAULT_BY_STATUS = {
     f.status: f
     for f in (
@@ -102,9 +105,11 @@ class Pipeline:
 
     def on_request(self, exchange: Exchange) -> None:
         """A whole request."""
-        endpoint = _ENDPOINTS.get(exchange.path)
+        endpoint = ENDPOINTS.get(exchange.path)
         ctx = Context(exchange, self._compiled, self._ids.next(), exchange.received_ns, endpoint)
         try:
+            if endpoint is None:
+                endpoint = ctx.endpoint = find_endpoint(exchange.path, exchange.query)
             if endpoint is None or exchange.method != "POST":
                 self._answer_itself(ctx)
             else:
@@ -118,7 +123,7 @@ class Pipeline:
         """Whether a request whose body is still to come deserves it."""
         ctx = Context(exchange, self._compiled, self._ids.next(), exchange.received_ns)
         try:
-            endpoint = ctx.endpoint = _ENDPOINTS.get(exchange.path)
+            endpoint = ctx.endpoint = ENDPOINTS.get(exchange.path) or find_endpoint(exchange.path, exchange.query)
             if endpoint is None or exchange.method != "POST":
                 self._answer_itself(ctx)
                 return False
@@ -159,15 +164,32 @@ class Pipeline:
             self._admit.enter(ctx)
         ctx.reading = endpoint.read(body)
         self._admit.admit(ctx)
+        if endpoint.count is not None and self._count_here(ctx, endpoint):
+            return
         try:
             began = self._attempt(ctx)
-        except GatewayError as error:  # too many wait for this target's provider: another may be free
-            if not error.fault.retry or ctx.target is None or not self.retry(ctx, error):
+        except (
+            GatewayError
+        ) as error:  # too many wait for this target's provider, or its dialect cannot say it: another may
+            if not _may_help(error) or ctx.target is None or not self.retry(ctx, error):
                 raise
             return
         if not began:
             assert ctx.model is not None
             raise GatewayError(PROVIDER_UNREACHABLE, f"The model {ctx.model.model.name!r} has no target in use.")
+
+    def _count_here(self, ctx: Context, endpoint: Endpoint) -> bool:
+        """Answers a count of tokens where no target of the model counts in the caller's dialect."""
+        assert ctx.model is not None and endpoint.count is not None
+        if any(endpoint.name in target.heads for target in ctx.model.targets):
+            return False
+        self._accountant.release(ctx)
+        ctx.status = 200
+        body = endpoint.count(ctx.prompt_tokens)
+        fields = b"%bx-request-id: %b\r\n%b%b" % (_JSON, ctx.id.encode(), ctx.compiled.fields, ctx.limit_fields)
+        ctx.exchange.respond(200, fields, body)
+        self.finish(ctx)
+        return True
 
     def _attempt(self, ctx: Context) -> bool:
         """Begins the next attempt; False where there is no target left to try."""
@@ -231,7 +253,7 @@ class Pipeline:
         """Answers with an error, and accounts."""
         self._accountant.settle(ctx) if ctx.usage is not None else self._accountant.release(ctx)
         ctx.status, ctx.code, ctx.error = error.status, error.fault.code, error.message
-        ctx.exchange.respond(error.status, _error_fields(ctx, error), _error_body(error))
+        ctx.exchange.respond(error.status, _error_fields(ctx, error), _error_body(ctx, error))
         self.finish(ctx)
 
     def crash(self, ctx: Context, error: Exception) -> None:
@@ -245,30 +267,39 @@ class Pipeline:
         else:
             message = f"The gateway failed to handle this request. Its id is {ctx.id}."
             failure = GatewayError(INTERNAL_ERROR, message)
-            ctx.exchange.respond(INTERNAL_ERROR.status, _error_fields(ctx, failure), _error_body(failure))
+            ctx.exchange.respond(INTERNAL_ERROR.status, _error_fields(ctx, failure), _error_body(ctx, failure))
         self.finish(ctx)
 
     # -- what needs no provider
 
     def _answer_itself(self, ctx: Context) -> None:
         exchange, path = ctx.exchange, ctx.exchange.path
-        if path in _ENDPOINTS:
+        if ctx.endpoint is not None:
             raise _wrong_method(exchange.method, b"POST")
-        if path != _MODELS_PATH and not path.startswith(_MODELS_PATH + "/"):
-            known = ", ".join([*_ENDPOINTS, _MODELS_PATH])
+        listing = next((p for p in listings.PATHS if path == p or path.startswith(f"{p}/")), None)
+        if listing is None:
+            known = ", ".join([*ENDPOINTS, *listings.PATHS, "/v1beta/models/{model}:generateContent"])
             raise GatewayError(NOT_FOUND, f"There is no endpoint {path[:200]!r}. There are: {known}.")
         if exchange.method not in ("GET", "HEAD"):
             raise _wrong_method(exchange.method, b"GET, HEAD")
         self._authenticate.authenticate(ctx)
         assert ctx.key is not None
-        name = unquote(path[len(_MODELS_PATH) + 1 :])
+        dialect: DialectName = (
+            "anthropic" if exchange.header(b"anthropic-version") is not None else listings.PATHS[listing]
+        )
+        name = unquote(path[len(listing) + 1 :])
         if name:
-            body = openai.render_model(find_model(ctx.compiled, ctx.key, name).model.name)
+            body = listings.write_model(find_model(ctx.compiled, ctx.key, name).model.name, dialect)
         else:
-            body = openai.render_models([m for m in ctx.compiled.models if ctx.key.allowed.get(m)])
+            body = listings.write_models([m for m in ctx.compiled.models if ctx.key.allowed.get(m)], dialect)
         ctx.status = 200
         exchange.respond(200, b"%bx-request-id: %b\r\n%b" % (_JSON, ctx.id.encode(), ctx.compiled.fields), body)
         self._accountant.count("models", "", "", "ok")
+
+
+def _may_help(error: GatewayError) -> bool:
+    """Whether another target may answer what this one cannot be asked."""
+    return error.fault.retry or error.fault is UNSUPPORTED_PARAMETER or error.fault is ENDPOINT_NOT_SERVED
 
 
 def _wrong_method(method: str, allowed: bytes) -> GatewayError:
@@ -318,5 +349,6 @@ def _error_fields(ctx: Context, error: GatewayError) -> bytes:
     return fields
 
 
-def _error_body(error: GatewayError) -> bytes:
-    return openai.render_error(error.fault, error.message, error.param, error.provider_code)
+def _error_body(ctx: Context, error: GatewayError) -> bytes:
+    dialect = ctx.endpoint.dialect if ctx.endpoint is not None else dialect_of(ctx.exchange.path)
+    return dialect.write_error(error.fault, error.message, error.param, error.provider_code)

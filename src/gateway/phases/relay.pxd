@@ -2,7 +2,7 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from _fastpath.http1 cimport ResponseHead
-from _fastpath.sse cimport ChatScanner
+from _fastpath.sse cimport ChatScanner, EventScanner
 from _fastpath.wheel cimport now_ns
 from _fastpath.writer cimport Writer
 from gateway.base.context cimport Compiled, Context, RouteMetrics, TargetEntry
@@ -19,22 +19,27 @@ cdef class Relay:
     cdef AnswerCounter _counter
     cdef tuple _head
     cdef int _mode
-    cdef ChatScanner _scanner
+    cdef EventScanner _scanner
     cdef Py_ssize_t _size
     cdef object _steps
     cdef public Context ctx
     @cython.locals(usage=Usage)
     cdef _respond(self, int status, bytes content_type, bytes body)
+    cdef _respond_read(self, int status, bytes body)
+    @cython.locals(usage=Usage)
+    cdef _answer(self, int status, bytes content_type, bytes body, Usage usage)
+    cdef Usage _told(self, EventScanner scanner)
+    cdef bytes _error_event(self, fault, message, param)
     cdef _collect(self, bytes data, bint last)
     cdef _begin_passing(self)
     cdef _pass(self, bytes data, bint last)
     cdef _begin_stream(self, bytes content_type)
-    @cython.locals(before=int64_t, out=bytes, scanner=ChatScanner)
+    @cython.locals(before=int64_t, out=bytes, scanner=EventScanner)
     cdef _stream(self, bytes data, bint last)
     cdef _end_stream(self, bytes out)
     cdef _stream_ended_early(self, bytes out)
     cdef bint _note_told_error(self) except -1
-    @cython.locals(scanner=ChatScanner, counter=AnswerCounter)
+    @cython.locals(scanner=EventScanner, counter=AnswerCounter)
     cdef _count(self, bint complete)
     cdef bint _is_little(self, int64_t output, int64_t size) except -1
     cdef _count_what_came(self)

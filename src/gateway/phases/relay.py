@@ -7,6 +7,9 @@ Theory. A relay is the sink of one attempt. What it does depends on the answer:
     stream    server-sent events: whole events go on as they come, past a scanner
     fault     an error of the provider: its body is collected, bounded, and told in the catalogue's terms
 
+Where `ctx.follows` is set, no kernel knows the provider's dialect, or the caller speaks another: then a whole body is collected however long
+(up to MAX_READ_BYTES) and read, and a stream passes through the scanner that `follows` gives.
+
 Rules.
 - Before anything of the answer has left, a fault that may be retried goes to `on_fault`, which may begin another attempt.
 - In a stream that has begun, a fault is an error event and then the end; in a body that has begun, a broken connection.
@@ -22,11 +25,12 @@ from typing import Protocol
 
 from _fastpath.answer import AnswerCounter
 from _fastpath.http1 import ResponseHead
-from _fastpath.sse import ChatScanner
+from _fastpath.sse import ChatScanner, EventScanner
 from _fastpath.usage import Usage, charged
 from _fastpath.wheel import now_ns
 from _fastpath.writer import Writer
 from gateway.base.context import Context
+from gateway.base.dialect import AnswerError
 from gateway.base.errors import (
     CLIENT_CLOSED,
     DEADLINE_EXCEEDED,
@@ -53,9 +57,12 @@ FRAMING_BYTES = 4_096
 """Of a whole answer, beside its text."""
 MOST_BYTES_A_TOKEN = 64
 """A whole answer that has more of them for each token that is told is looked at more closely."""
+MAX_READ_BYTES = 33_554_432
+"""Of a whole answer that is read in the gateway, or translated: it is collected first."""
 MAX_RETRY_AFTER_MS = 3_600_000
 
 _EVENT_STREAM = b"text/event-stream"
+_JSON = b"application/json"
 _STREAM_FIELDS = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 """The second keeps nginx in front of us from buffering the stream."""
 
@@ -100,6 +107,8 @@ def _write_fields(ctx: Context, content_type: bytes) -> Writer:
     out.raw(b"content-type: ").raw(content_type).raw(b"\r\nx-request-id: ").text(ctx.id).raw(b"\r\n")
     out.raw(ctx.target.fields).raw(b"x-throughway-attempts: ").number(ctx.attempts)
     out.raw(b"\r\nx-throughway-cache: bypass\r\n").raw(ctx.compiled.fields).raw(ctx.limit_fields)
+    if ctx.dropped:
+        out.raw(ctx.dropped)
     return out
 
 
@@ -116,7 +125,7 @@ class Relay:
         self._size = 0
         self._head: tuple[int, bytes, int, bytes | None] | None = None
         self._counter: AnswerCounter | None = None
-        self._scanner: ChatScanner | None = None
+        self._scanner: EventScanner | None = None
 
     # -- what the connection reports
 
@@ -149,7 +158,7 @@ class Relay:
                 return
         self._head = (status, content_type, head.content_length, head.header(b"retry-after"))
         self._mode = _COLLECTING
-        if 200 <= status < 300 and head.content_length > COLLECT_BYTES:
+        if 200 <= status < 300 and head.content_length > COLLECT_BYTES and self.ctx.follows is None:
             self._begin_passing()
 
     def on_data(self, data: bytes, last: bool) -> None:
@@ -184,14 +193,43 @@ class Relay:
 
     def _respond(self, status: int, content_type: bytes, body: bytes) -> None:
         ctx = self.ctx
+        if ctx.follows is not None:
+            self._respond_read(status, body)
+            return
         found = openai.response_usage(body)
         if found is None:
             self._fail(PROVIDER_PROTOCOL_ERROR, "It answered with a success that is not JSON.")
             return
-        self._mode = _ENDED
         usage, ctx.finish_reason = found
         if usage is None or usage.input == 0 or self._is_little(usage.output, len(body)):
             usage = self._usage_of([body], usage)
+        self._answer(status, content_type, body, usage)
+
+    def _respond_read(self, status: int, body: bytes) -> None:
+        """The same where no kernel knows the dialect, or the caller speaks another."""
+        ctx = self.ctx
+        assert ctx.follows is not None and ctx.endpoint is not None
+        if ctx.endpoint.count is not None:
+            self._answer(status, _JSON, body, Usage())
+            return
+        try:
+            whole = ctx.follows.answer(body)
+        except AnswerError as error:
+            self._fail(PROVIDER_PROTOCOL_ERROR, f"Its answer breaks its dialect: {error}.")
+            return
+        ctx.finish_reason = whole.finish
+        usage = charged(
+            whole.usage,
+            ctx.prompt_tokens,
+            -(-whole.text_bytes // BYTES_A_TOKEN),
+            -(-whole.media_bytes // MEDIA_BYTES_A_TOKEN),
+            True,
+        )
+        self._answer(status, _JSON, whole.body, usage)
+
+    def _answer(self, status: int, content_type: bytes, body: bytes, usage: Usage) -> None:
+        ctx = self.ctx
+        self._mode = _ENDED
         ctx.usage = usage
         self._steps.settle(ctx)
         ctx.status = status
@@ -215,7 +253,13 @@ class Relay:
                 self._provider_fault(status, body, retry_after)
         elif self._size > COLLECT_BYTES:
             if 200 <= status < 300:
-                self._begin_passing()
+                if self.ctx.follows is None:
+                    self._begin_passing()
+                elif self._size > MAX_READ_BYTES:
+                    message = (
+                        f"Its answer is longer than {MAX_READ_BYTES:,} bytes, and must be read to be accounted for."
+                    )
+                    self._fail(PROVIDER_PROTOCOL_ERROR, message, drop=True)
             else:
                 self._steps.cancel(self.ctx)
                 self._provider_fault(status, b"".join(self._collected)[:COLLECT_BYTES], retry_after)
@@ -253,7 +297,7 @@ class Relay:
     def _begin_stream(self, content_type: bytes) -> None:
         ctx = self.ctx
         self._mode = _STREAMING
-        self._scanner = ChatScanner(ctx.hide_usage)
+        self._scanner = ChatScanner(ctx.hide_usage) if ctx.follows is None else ctx.follows.scanner()
         ctx.status = 200
         ctx.exchange.start(200, response_fields(ctx, content_type) + _STREAM_FIELDS)
 
@@ -268,6 +312,10 @@ class Relay:
             out += scanner.finish()
         if scanner.terminal:
             self._end_stream(out)
+        elif scanner.fault is not None:
+            if out:
+                ctx.exchange.write(out)
+            self._fail(PROVIDER_PROTOCOL_ERROR, f"Its stream breaks its dialect: {scanner.fault}.", drop=True)
         elif last:
             self._stream_ended_early(out)
         elif out and not ctx.exchange.write(out):
@@ -298,7 +346,9 @@ class Relay:
         """Whether the provider has told an error in the stream, in the dialect: it has passed on, and no terminal undoes it."""
         told = self._scanner.error if self._scanner is not None else None
         if told is not None:
-            self._note_fault(GatewayError(PROVIDER_ERROR, openai.provider_message(told).message))
+            # What another dialect's reader has found is the message itself.
+            message = openai.provider_message(told).message if self.ctx.follows is None else told.decode()
+            self._note_fault(GatewayError(PROVIDER_ERROR, message))
         return told is not None
 
     def _note_tokens(self, n: int) -> None:
@@ -319,7 +369,7 @@ class Relay:
         if scanner is not None:
             ctx.finish_reason = scanner.finish_reason or ""
             ctx.usage = charged(
-                openai.usage_of(scanner.usage) if scanner.usage is not None else None,
+                self._told(scanner),
                 ctx.prompt_tokens,
                 max(scanner.content_events, -(-scanner.content_bytes // BYTES_A_TOKEN)),
                 -(-scanner.media_bytes // STREAMED_MEDIA_BYTES_A_TOKEN),
@@ -329,6 +379,11 @@ class Relay:
             ctx.usage = self._usage_counted(
                 counter, openai.usage_of(counter.usage) if counter.usage is not None else None, complete
             )
+
+    def _told(self, scanner: EventScanner) -> Usage | None:
+        if scanner.told is not None:
+            return scanner.told
+        return openai.usage_of(scanner.usage) if scanner.usage is not None else None
 
     def _count_what_came(self) -> None:
         """The same where the answer is not complete; what was sent costs its prompt, whatever has come."""
@@ -386,7 +441,9 @@ class Relay:
     # -- faults
 
     def _provider_fault(self, status: int, body: bytes, retry_after: bytes | None) -> None:
-        told = openai.provider_message(body)
+        target = self.ctx.target
+        assert target is not None
+        told = openai.provider_message(body) if self.ctx.follows is None else target.kind.dialect.read_error(body)
         fault, shown = _classify(status)
         message = told.message or f"HTTP status {status} without a message"
         self._fail(
@@ -428,7 +485,15 @@ class Relay:
                 self._steps.refuse(ctx, error)
             return
         self._note_fault(error)
-        self._conclude(openai.render_error_event(fault, message, param) if self._scanner is not None else None)
+        self._conclude(self._error_event(fault, message, param) if self._scanner is not None else None)
+
+    def _error_event(self, fault: Fault, message: str, param: str | None) -> bytes:
+        """What ends a stream that has begun, in the caller's dialect."""
+        ctx = self.ctx
+        assert ctx.endpoint is not None
+        assert self._scanner is not None
+        event = self._scanner.failed(fault.code, message)
+        return event if event is not None else ctx.endpoint.dialect.write_error_event(fault, message, param)
 
     def _conclude(self, event: bytes | None) -> None:
         """Ends an answer that had begun and is not complete: with an event where it is a stream, else by breaking it off."""

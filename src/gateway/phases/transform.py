@@ -6,18 +6,31 @@ import os
 import re
 from collections.abc import Sequence
 
-from gateway.base.context import Context
+import msgspec
+
+from gateway.base.context import Context, TargetEntry
+from gateway.base.errors import ENDPOINT_NOT_SERVED, UNSUPPORTED_PARAMETER, GatewayError
+from gateway.base.messages import Lost, Request
 from gateway.codec.dialects import openai
+from gateway.codec.governing import Asked
+from gateway.codec.translation import Follows
 
 JOIN_BYTES = 65_536
 """Up to here head and body leave as one piece; beyond, the body is not copied."""
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_INDEX = re.compile(r"\[\d+\]")
 _LENGTH = b"content-length: "
+MAX_DROPPED_BYTES = 1_024
+"""Of the names in `x-throughway-dropped`; more are not told."""
 
 
-def request_head(path: str, host: str, credential: bytes | None, extra: Sequence[tuple[str, str]]) -> bytes:
-    """A request's head up to the number of its content-length, which is its last field."""
+def request_head(path: str, host: str, credential: str | None, extra: Sequence[tuple[str, str]]) -> bytes:
+    """A request's head up to the number of its content-length, which is its last field.
+
+    Args:
+        credential: the whole line that shows it.
+    """
     lines = [
         b"POST %s HTTP/1.1" % path.encode(),
         b"host: %s" % host.encode(),
@@ -27,21 +40,33 @@ def request_head(path: str, host: str, credential: bytes | None, extra: Sequence
         b"user-agent: throughway",
     ]
     if credential is not None:
-        lines.append(b"authorization: Bearer %s" % credential)
+        lines.append(credential.encode())
     lines += [f"{name}: {value}".encode() for name, value in extra]
     return b"\r\n".join([*lines, _LENGTH])
 
 
 def build(ctx: Context) -> bytes | list[bytes]:
-    """The whole request for `ctx.target`, as bytes, or in pieces where it is large."""
+    """The whole request for `ctx.target`, as bytes, or in pieces where it is large.
+
+    Raises:
+        GatewayError: the target's dialect cannot say what is asked.
+    """
     target, reading, endpoint = ctx.target, ctx.reading, ctx.endpoint
     assert target is not None and reading is not None and endpoint is not None
+    ctx.follows, ctx.dropped = None, b""
+    head = target.heads.get(endpoint.name)
+    if head is None:
+        return _translated(ctx, target)
     body = ctx.exchange.body
-    head = target.heads[endpoint.name]
+    if not endpoint.native:
+        ctx.follows = Follows(endpoint.dialect, None, reading.request.request)
+        head = _with_carried(ctx, head)
     if ctx.trace_id:
         head = b"%btraceparent: %b\r\n%b" % (head[: -len(_LENGTH)], _child_span(ctx), _LENGTH)
     ctx.hide_usage = reading.stream and not reading.include_usage and endpoint.generates
-    if ctx.hide_usage or body[reading.model_start : reading.model_end] != target.model_json:
+    if ctx.hide_usage or (
+        reading.model_start >= 0 and body[reading.model_start : reading.model_end] != target.model_json
+    ):
         pieces = openai.splice(body, reading, target.model_json, ask_usage=ctx.hide_usage)
     elif len(body) <= JOIN_BYTES:
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
@@ -50,6 +75,87 @@ def build(ctx: Context) -> bytes | list[bytes]:
     length = sum(map(len, pieces))
     pieces.insert(0, b"%b%d\r\n\r\n" % (head, length))
     return b"".join(pieces) if length <= JOIN_BYTES else pieces
+
+
+def _with_carried(ctx: Context, head: bytes) -> bytes:
+    """The head with what its dialect's callers tell by header lines."""
+    assert ctx.endpoint is not None
+    lines = []
+    for name, default in ctx.endpoint.carried:
+        value = b",".join(ctx.exchange.values(name)) or default
+        if value:
+            lines.append(b"%b: %b\r\n" % (name, value))
+    return b"".join([head[: -len(_LENGTH)], *lines, _LENGTH]) if lines else head
+
+
+# -- another dialect
+
+
+def _translated(ctx: Context, target: TargetEntry) -> bytes:
+    """The request in the words of the target's dialect."""
+    endpoint, reading, model, kind = ctx.endpoint, ctx.reading, ctx.model, target.kind
+    assert endpoint is not None and reading is not None and model is not None
+    if not (endpoint.translates and kind.conversation):
+        raise GatewayError(
+            ENDPOINT_NOT_SERVED,
+            f"The model {model.model.name!r} is served by {target.provider.name!r}, of the kind {kind.name!r}, which has no such endpoint.",
+            param="model",
+        )
+    asked = _asked(ctx)
+    request = _for_target(asked.request, target, model.max_output_tokens)
+    lost = Lost()
+    body = kind.dialect.write_request(request, lost)
+    ctx.dropped = _dropped(ctx, asked.lost, lost)
+    ctx.follows = Follows(kind.dialect, endpoint.dialect, asked.request)
+    ctx.hide_usage = False
+    head = target.heads[kind.conversation_stream if request.stream else kind.conversation]
+    trace = b"traceparent: %b\r\n" % _child_span(ctx) if ctx.trace_id else b""
+    return b"%b%b%b%b%d\r\n\r\n%b" % (head[: -len(_LENGTH)], kind.fields, trace, _LENGTH, len(body), body)
+
+
+def _asked(ctx: Context) -> Asked:
+    """The request in its canonical form, read once."""
+    reading, endpoint = ctx.reading, ctx.endpoint
+    assert reading is not None and endpoint is not None
+    asked: Asked | None = reading.request
+    if asked is None:
+        lost = Lost()
+        asked = reading.request = Asked(endpoint.dialect.read_request(ctx.exchange.body, lost), lost)
+    return asked
+
+
+def _for_target(request: Request, target: TargetEntry, max_output_tokens: int) -> Request:
+    """As the target is asked: by the name that its provider knows, and with a bound where the dialect must have one."""
+    bound = request.max_output_tokens
+    if bound is None and target.kind.dialect.name == "anthropic":
+        bound = max_output_tokens
+    return msgspec.structs.replace(request, model=target.target.model, max_output_tokens=bound)
+
+
+def _dropped(ctx: Context, unknown: Lost, lost: Lost) -> bytes:
+    """The header line that tells what is left out; raises GatewayError where that is not admitted."""
+    assert ctx.model is not None and ctx.target is not None
+    fields = unknown.fields + lost.fields
+    admitted = ctx.model.model.drop_params
+    refused = [] if "*" in admitted else [name for name in fields if not _is_admitted(name, admitted)]
+    if refused:
+        shown = ", ".join(refused[:10])
+        raise GatewayError(
+            UNSUPPORTED_PARAMETER,
+            f"The model {ctx.model.model.name!r} is served by a provider of another dialect ({ctx.target.kind.name}), which has no place for: "
+            f"{shown}. Leave it out, or admit that it is dropped with `drop_params` of the model.",
+            param=refused[0],
+        )
+    names = ", ".join(fields + unknown.hints + lost.hints).encode("ascii", "replace")
+    if not names:
+        return b""
+    return b"x-throughway-dropped: %b\r\n" % names[:MAX_DROPPED_BYTES].translate(None, b"\r\n")
+
+
+def _is_admitted(name: str, admitted: Sequence[str]) -> bool:
+    """Whether a path, or what it is a part of, is among those that may be dropped: `tools[3].strict` by `tools.strict`, too."""
+    plain = _INDEX.sub("", name)
+    return any(plain == each or plain.startswith(f"{each}.") or plain.endswith(f".{each}") for each in admitted)
 
 
 def read_trace(ctx: Context) -> None:

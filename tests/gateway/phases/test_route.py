@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from gateway.base.context import Context, ModelEntry, TargetEntry
 from gateway.base.snapshot import Model, Provider, Target
+from gateway.codec.kinds import KINDS
 from gateway.phases.route import MAX_ATTEMPTS, MAX_SCHEDULE, choose, schedule
 from tests.support.rig import FakeExchange, FakePool, Rig
 
 
 def targets_of(*weights: int) -> list[TargetEntry]:
     return [
-        TargetEntry(Target(f"p{i}", "m", w), Provider(f"p{i}", "openai", "http://h/v1"), FakePool(), {})
+        TargetEntry(
+            Target(f"p{i}", "m", w), Provider(f"p{i}", "openai", "http://h/v1"), FakePool(), {}, KINDS["openai"]
+        )
         for i, w in enumerate(weights)
     ]
 

@@ -26,19 +26,16 @@ from _fastpath.chat import (
 )
 from _fastpath.jsonscan import ScanError, scan
 from _fastpath.usage import Usage
-from gateway.base.context import Endpoint
 from gateway.base.errors import (
-    DUPLICATE_KEY,
     INVALID_JSON,
     INVALID_VALUE,
-    JSON_TOO_DEEP,
     MISSING_MODEL,
     Fault,
     GatewayError,
 )
 from gateway.base.image_tokens import HEAD_CHARS, Image, size_of
+from gateway.codec.faults import MAX_DEPTH, scan_fault
 
-MAX_DEPTH = 100
 MAX_PROMPTS = 2_048
 """Of a completion, and inputs of an embedding: OpenAI's bound."""
 
@@ -107,27 +104,7 @@ def _scan(body: bytes, prompt: bytes) -> tuple[int, ...]:
     try:
         return scan(body, (b"model", b"stream_options", prompt), MAX_DEPTH)
     except ScanError as error:
-        raise _scan_fault(error) from error
-
-
-def _scan_fault(error: ScanError) -> GatewayError:
-    at = f"at byte {error.offset}"
-    if error.kind == "duplicate":
-        return GatewayError(
-            DUPLICATE_KEY, f"The key {error.key!r} stands twice in one object of the body ({at}).", param=error.key
-        )
-    if error.kind == "depth":
-        return GatewayError(JSON_TOO_DEEP, f"The body nests deeper than {MAX_DEPTH} levels ({at}).")
-    if error.kind == "disguised":
-        message = f"The key {error.key!r} is another spelling of {(error.key or '').lower()!r} ({at}); some readers take one for the other."
-        return GatewayError(INVALID_VALUE, message, param=error.key)
-    if error.kind == "too_many":
-        return GatewayError(INVALID_VALUE, f"The body holds too many keys, objects or lists ({at}).")
-    if error.kind == "utf8":
-        return GatewayError(INVALID_JSON, f"The body is not valid UTF-8 ({at}).")
-    if error.kind == "not_object":
-        return GatewayError(INVALID_JSON, f"The body must be one JSON object ({at}).")
-    return GatewayError(INVALID_JSON, f"The body is not valid JSON ({at}).")
+        raise scan_fault(error) from error
 
 
 def _decode(decoder: Any, body: bytes) -> Any:
@@ -179,7 +156,7 @@ def _read_part(reading: Reading, body: bytes, name: str, start: int, end: int) -
     try:
         well = read_part_of(reading, body, name, start, end)
     except ScanError as error:
-        raise _scan_fault(error) from error
+        raise scan_fault(error) from error
     if not well:
         if name == "messages":
             _decode(_messages_decoder, body)
@@ -195,7 +172,7 @@ def read_chat(body: bytes) -> Reading:
     try:
         reading = read_request(body, MAX_DEPTH)
     except ScanError as error:
-        raise _scan_fault(error) from error
+        raise scan_fault(error) from error
     if reading is None:
         reading = _read_any_chat(body)
     if reading.image_spans is not None:
@@ -260,13 +237,6 @@ def read_embedding(body: bytes) -> Reading:
     _read_prompt(reading, body, "input", spans[4], spans[5])
     reading.max_output_tokens = 0
     return reading
-
-
-ENDPOINTS = (
-    Endpoint("chat", "/v1/chat/completions", "/chat/completions", read_chat),
-    Endpoint("completions", "/v1/completions", "/completions", read_completion),
-    Endpoint("embeddings", "/v1/embeddings", "/embeddings", read_embedding, generates=False),
-)
 
 
 def splice(body: bytes, reading: Reading, model_json: bytes, *, ask_usage: bool) -> list[bytes]:
@@ -444,28 +414,3 @@ def provider_message(body: bytes) -> ProviderMessage:
                 param if isinstance(param, str) else None,
             )
     return ProviderMessage(str(value)[:_MESSAGE_LIMIT])
-
-
-# -- models
-
-
-class _ModelCard(msgspec.Struct):
-    id: str
-    created: int
-    owned_by: str = "throughway"
-    object: str = "model"
-
-
-class _ModelList(msgspec.Struct):
-    data: list[_ModelCard]
-    object: str = "list"
-
-
-def render_models(names: list[str]) -> bytes:
-    """The answer of GET /v1/models."""
-    return msgspec.json.encode(_ModelList([_ModelCard(name, 0) for name in names]))
-
-
-def render_model(name: str) -> bytes:
-    """The answer of GET /v1/models/{id}."""
-    return msgspec.json.encode(_ModelCard(name, 0))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -162,6 +163,7 @@ def _provider(name: str, values: Values) -> Provider:
         kind=values["kind"],
         base_url=values["base_url"],
         api_key=api_key.reference if api_key else None,
+        responses=_answers_responses(values),
         headers=tuple((name, _published(value)) for name, value in values.get("headers", {}).items()),
         timeouts=Timeouts(**values["timeouts"]),
         max_connections=values["max_connections"],
@@ -172,6 +174,11 @@ def _provider(name: str, values: Values) -> Provider:
         proxy=values.get("proxy"),
         allow_addresses=tuple(values.get("allow_addresses", ())),
     )
+
+
+def _answers_responses(values: Values) -> bool:
+    chosen: str | None = values.get("responses")
+    return chosen == "native" if chosen else urlsplit(values["base_url"]).hostname == "api.openai.com"
 
 
 def _published(value: str | Secret) -> str:
@@ -186,6 +193,7 @@ def _model(name: str, values: Values) -> Model:
         encoding=values["encoding"] if values["encoding"] != ESTIMATED else "o200k_base",
         estimated=values["encoding"] == ESTIMATED,
         max_output_tokens=values["max_output_tokens"],
+        drop_params=tuple(values.get("drop_params", ())),
     )
 
 

@@ -113,12 +113,17 @@ BUDGET = Record(
 PROVIDER = Record(
     fields={
         "kind": Field(
-            Choice(of=("openai",)),
-            "The dialect it speaks. `openai`: OpenAI and all that is compatible: vLLM, Ollama, llama.cpp, TGI.",
+            Choice(of=("openai", "anthropic", "gemini")),
+            "The dialect it speaks. `openai`: OpenAI and all that is compatible: vLLM, Ollama, llama.cpp, TGI. `anthropic`: Anthropic's "
+            "Messages. `gemini`: Google's generateContent.",
             required=True,
         ),
         "base_url": Field(BaseUrl(), "Where it answers, with the version in the path.", required=True),
         "api_key": Field(SecretReference(), "The credential sent to it. None: nothing is sent (local models)."),
+        "responses": Field(
+            Choice(of=("native", "translated")),
+            "Whether it answers OpenAI's Responses itself or by way of its other dialect. Absent: `native` at api.openai.com alone.",
+        ),
         "headers": Field(
             Named(name=HeaderName(what="a header"), of=HeaderValue()),
             "Sent with each request. What is secret stands by reference: the snapshot is published.",
@@ -199,6 +204,11 @@ MODEL = Record(
             Integer(maximum=100_000_000),
             "What a request is taken to ask for when it names no bound.",
             _model.max_output_tokens,
+        ),
+        "drop_params": Field(
+            Many(of=Name(what="a field", longest=200, pattern=True)),
+            "Fields of requests that may be left out where a target speaks another dialect that has no place for them, such as `seed` or "
+            "`tools.strict`; `*`: all. Absent: such a request is refused. What is left out is told in `x-throughway-dropped`.",
         ),
     }
 )

@@ -88,7 +88,7 @@ def request_of(asked: AskedRequest, lost: Lost) -> Request:
     if asked.system_instruction is not None:
         request.system = _read_system(asked.system_instruction)
     if asked.tools:
-        _read_tools(request, asked.tools)
+        _read_tools(request, asked.tools, lost)
     if asked.tool_config is not None and asked.tool_config.function_calling_config is not None:
         _read_choice(request, asked.tool_config.function_calling_config)
     if asked.generation_config is not None:
@@ -226,10 +226,10 @@ def _read_system(content: AskedContent) -> list[Block]:
 # -- tools
 
 
-def _read_tools(request: Request, tools: list[AskedTool]) -> None:
+def _read_tools(request: Request, tools: list[AskedTool], lost: Lost) -> None:
     for i, tool in enumerate(tools):
         for j, declared in enumerate(tool.function_declarations or ()):
-            request.tools.append(_read_function(declared, f"tools[{i}].functionDeclarations[{j}]"))
+            request.tools.append(_read_function(declared, f"tools[{i}].functionDeclarations[{j}]", lost))
         for field, kind in _HOSTED:
             raw = getattr(tool, field)
             if raw is not ABSENT and given(raw):
@@ -242,7 +242,7 @@ def _hosted(kind: str, raw: msgspec.Raw) -> HostedTool:
     return HostedTool("gemini", kind, msgspec.Raw(msgspec.json.encode({kind: raw})))
 
 
-def _read_function(declared: FunctionDeclaration, path: str) -> Tool:
+def _read_function(declared: FunctionDeclaration, path: str, lost: Lost) -> Tool:
     if not declared.name:
         raise _wrong(f"{path}.name", "is missing")
     tool = Tool(declared.name, declared.description or "")
@@ -250,6 +250,11 @@ def _read_function(declared: FunctionDeclaration, path: str) -> Tool:
         tool.parameters = declared.parameters_json_schema
     elif given(declared.parameters):
         tool.parameters = json_schema(declared.parameters)
+    # What the function answers is a description alone; Google's client makes it of each Python function that it is given.
+    if given(declared.response):
+        lost.hint(f"{path}.response")
+    if given(declared.response_json_schema):
+        lost.hint(f"{path}.responseJsonSchema")
     return tool
 
 

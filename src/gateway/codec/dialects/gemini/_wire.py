@@ -172,6 +172,8 @@ class FunctionDeclaration(_Wire, forbid_unknown_fields=True):
     description: str | None = None
     parameters: msgspec.Raw = ABSENT
     parameters_json_schema: msgspec.Raw = ABSENT
+    response: msgspec.Raw = ABSENT
+    response_json_schema: msgspec.Raw = ABSENT
 
 
 class AskedTool(_Wire, forbid_unknown_fields=True):

@@ -1,0 +1,97 @@
+"""What a dialect is to the rest: bytes in, canonical values out, and the way back.
+
+A dialect is a package under `codec/dialects` whose `__init__` hands out one `DIALECT`, an object of this shape. It holds no state and
+touches no socket. Translating is reading in one dialect and writing in another:
+
+    request   caller.read_request  -> Request -> provider.write_request
+    answer    provider.read_answer -> Answer  -> caller.write_answer
+    stream    provider.stream_reader().read(event) -> [Event] -> caller.stream_writer(request).write(event) -> bytes
+
+Each side tells `Lost` of what it has no place for: a reader of fields that it does not know, a writer of values that its dialect cannot
+carry, both by the path at which the caller wrote them, as well as that is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway.base.errors import Fault
+from gateway.base.messages import Answer, DialectName, Event, Lost, Request
+
+
+class AnswerError(ValueError):
+    """A provider's answer breaks its own dialect; the message says how, without a text of the conversation."""
+
+
+class ToldError(Protocol):
+    """What a provider said of an error."""
+
+    message: str
+    code: str | None
+    param: str | None
+
+
+class StreamReader(Protocol):
+    """Reads one stream of a provider."""
+
+    def read(self, name: bytes, data: bytes) -> Sequence[Event]:
+        """One server-sent event, by its `event` field (b"" where it has none) and its `data`.
+
+        `Ended` is among what is returned only where the dialect's terminal was read. An unknown event is `Noted`.
+
+        Raises:
+            AnswerError
+        """
+
+    def end(self) -> Sequence[Event]:
+        """The transport has ended: what a dialect without a terminal of its own (Gemini) makes of that."""
+
+
+class StreamWriter(Protocol):
+    """Writes one stream to a caller. What comes in an impossible order is put into order or refused with AnswerError, never guessed."""
+
+    def write(self, event: Event) -> bytes:
+        """Whole server-sent events; b"" where nothing is to be said yet. `Ended` and `Failed` are the last."""
+
+    def ping(self) -> bytes:
+        """What says that the stream is alive, to this dialect's clients."""
+
+
+class Dialect(Protocol):
+    """One way of speaking with models."""
+
+    @property
+    def name(self) -> DialectName: ...
+
+    def read_request(self, body: bytes, lost: Lost) -> Request:
+        """A caller's request.
+
+        Raises:
+            gateway.base.errors.GatewayError: INVALID_VALUE with `param` for what is missing, of a wrong type or out of range.
+        """
+
+    def write_request(self, request: Request, lost: Lost) -> bytes:
+        """The body for a provider. `request` is not changed.
+
+        Raises:
+            gateway.base.errors.GatewayError: it cannot be said in this dialect at all; `param` names what.
+        """
+
+    def read_answer(self, body: bytes) -> Answer:
+        """Raises AnswerError."""
+
+    def write_answer(self, answer: Answer) -> bytes: ...
+
+    def stream_reader(self) -> StreamReader: ...
+
+    def stream_writer(self, request: Request) -> StreamWriter: ...
+
+    def write_error(self, fault: Fault, message: str, param: str | None = None, code: str | None = None) -> bytes:
+        """The body of an error; `code` is the provider's own."""
+
+    def write_error_event(self, fault: Fault, message: str, param: str | None = None) -> bytes:
+        """The same as an event of a stream that has begun, where no writer has a word in it."""
+
+    def read_error(self, body: bytes) -> ToldError:
+        """What a provider's error says, whatever its shape. Never raises."""

@@ -1,0 +1,47 @@
+"""The kinds of providers, and what each answers in its own dialect.
+
+Sources: API references of OpenAI ("Chat", "Completions", "Embeddings"), Anthropic ("Messages", "Count Message tokens", "Versioning"), Google
+("generateContent", "countTokens"; the key as `x-goog-api-key`).
+"""
+
+from __future__ import annotations
+
+from gateway.base.context import Kind
+from gateway.base.snapshot import ProviderKind
+from gateway.codec.dialects import anthropic, gemini, openai_chat
+
+KINDS: dict[ProviderKind, Kind] = {
+    "openai": Kind(
+        "openai",
+        openai_chat.DIALECT,
+        (
+            ("chat", "/chat/completions"),
+            ("completions", "/completions"),
+            ("embeddings", "/embeddings"),
+            ("responses", "/responses"),
+        ),
+        conversation="chat",
+        conversation_stream="chat",
+    ),
+    "anthropic": Kind(
+        "anthropic",
+        anthropic.DIALECT,
+        (("messages", "/messages"), ("count_tokens", "/messages/count_tokens")),
+        conversation="messages",
+        conversation_stream="messages",
+        credential="x-api-key: {}",
+        fields=f"anthropic-version: {anthropic.WRITTEN_VERSION}\r\n".encode(),
+    ),
+    "gemini": Kind(
+        "gemini",
+        gemini.DIALECT,
+        (
+            ("generate", "/models/{model}:generateContent"),
+            ("generate_stream", "/models/{model}:streamGenerateContent?alt=sse"),
+            ("gemini_count_tokens", "/models/{model}:countTokens"),
+        ),
+        conversation="generate",
+        conversation_stream="generate_stream",
+        credential="x-goog-api-key: {}",
+    ),
+}

@@ -1,0 +1,179 @@
+"""An answer on its way from a provider to a caller: followed where both speak one dialect, translated where they do not.
+
+The relay asks either in the same way. `answer` takes a whole body, `scanner` a stream: what is fed in comes out as what may leave,
+whole events only, and what must be accounted for is told in the scanner's own fields (`_fastpath.sse.EventScanner`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from _fastpath.sse import EventFollower
+from _fastpath.usage import Usage
+from gateway.base.dialect import AnswerError, Dialect, StreamWriter
+from gateway.base.messages import (
+    Answer,
+    Audio,
+    Began,
+    Block,
+    BlockBegan,
+    Delta,
+    Ended,
+    Event,
+    Failed,
+    Finished,
+    Image,
+    Inline,
+    Refusal,
+    Request,
+    Text,
+    Thinking,
+    ToolCall,
+    Used,
+)
+
+MAX_EVENT_BYTES = 16_777_216
+"""Of one event of a stream that is read: an image in base64 is one."""
+
+
+class Whole(NamedTuple):
+    """A whole answer."""
+
+    body: bytes
+    """As the caller gets it."""
+    usage: Usage | None
+    finish: str
+    text_bytes: int
+    """Of what was produced as text, in UTF-8."""
+    media_bytes: int
+    """Of what was produced as images and sound, in base64."""
+
+
+class AnswerScanner(EventFollower):
+    """Reads a stream as it passes."""
+
+    def __init__(self, provider: Dialect, writer: StreamWriter | None) -> None:
+        super().__init__(MAX_EVENT_BYTES)
+        self._reader = provider.stream_reader()
+        self._writer = writer
+        self._finish = ""
+
+    @property
+    def finish_reason(self) -> str:
+        return self._finish
+
+    def feed(self, data: bytes) -> bytes:
+        """What may be sent on. `fault` is set where the stream cannot be read any further."""
+        out: list[bytes] = []
+        try:
+            for name, payload in self.follow(data):
+                if not self.terminal:
+                    self._take(self._reader.read(name, payload), out)
+            if self.oversized:
+                raise AnswerError(f"an event is longer than {MAX_EVENT_BYTES:,} bytes")
+        except AnswerError as error:
+            self.fault = str(error)
+        return self.passed if self._writer is None else b"".join(out)
+
+    def finish(self) -> bytes:
+        """The same at the transport's end."""
+        out: list[bytes] = []
+        try:
+            self._take(self._reader.end(), out)
+        except AnswerError as error:
+            self.fault = str(error)
+        return super().finish() if self._writer is None else b"".join(out)
+
+    def failed(self, code: str, message: str) -> bytes | None:
+        """The event that tells of an error; None where the stream is passed on as it is."""
+        return self._writer.write(Failed(message, code)) if self._writer is not None else None
+
+    def _take(self, events: Sequence[Event], out: list[bytes]) -> None:
+        for event in events:
+            self._note(event)
+            if self._writer is not None:
+                out.append(self._writer.write(event))
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case Delta():
+                self._produced(len(event.text), media=event.kind == "audio")
+            case BlockBegan():
+                text, media = size_of(event.block)
+                if text:
+                    self._produced(text, media=False)
+                if media:
+                    self._produced(media, media=True)
+            case Used() | Began():
+                if event.usage is not None:
+                    self.told = event.usage
+                    self.usage_is_last = isinstance(event, Used)
+            case Finished():
+                self._finish = event.finish
+            case Ended():
+                self.terminal = True
+            case Failed():
+                self.error = event.message.encode()
+
+    def _produced(self, size: int, media: bool) -> None:
+        self.content_events += 1
+        self.usage_is_last = False
+        if media:
+            self.media_bytes += size
+        else:
+            self.content_bytes += size
+
+
+class Follows:
+    """The answer to one request.
+
+    Args:
+        provider: the dialect that it comes in.
+        caller: the dialect that it must leave in; None where it is the same.
+        request: as the caller asked.
+    """
+
+    __slots__ = ("_caller", "_provider", "_request")
+
+    def __init__(self, provider: Dialect, caller: Dialect | None, request: Request) -> None:
+        self._provider = provider
+        self._caller = caller
+        self._request = request
+
+    def answer(self, body: bytes) -> Whole:
+        """Reads a whole answer; raises AnswerError."""
+        answer = self._provider.read_answer(body)
+        text, media = _produced(answer)
+        finish = next((choice.finish for choice in reversed(answer.choices) if choice.finish), "")
+        written = body if self._caller is None else self._caller.write_answer(answer)
+        return Whole(written, answer.usage, finish, text, media)
+
+    def scanner(self) -> AnswerScanner:
+        """Reads a stream."""
+        return AnswerScanner(
+            self._provider, self._caller.stream_writer(self._request) if self._caller is not None else None
+        )
+
+
+def _produced(answer: Answer) -> tuple[int, int]:
+    text = media = 0
+    for choice in answer.choices:
+        for block in choice.blocks:
+            more_text, more_media = size_of(block)
+            text += more_text
+            media += more_media
+    return text, media
+
+
+def size_of(block: Block) -> tuple[int, int]:
+    """(bytes of text, bytes of media) that a block of an answer holds."""
+    match block:
+        case Text() | Thinking() | Refusal():
+            return len(block.text), 0
+        case ToolCall():
+            return len(block.name) + len(block.arguments), 0
+        case Image(source=Inline(data=data)) | Audio(source=Inline(data=data)):
+            return 0, len(data)
+        case _:
+            return 0, 0
