@@ -641,6 +641,8 @@ cdef class EventFollower(EventScanner):
         return found
 
     cdef bint judge(self, const uint8_t* payload, Py_ssize_t size, const uint8_t* buf) except -1:
+        cdef bytes name
         self.events += 1
-        self.found.append((cut(buf, self.name.start, self.name.end), cut(payload, 0, size)))
+        name = cut(buf, self.name.start, self.name.end) if self.name.end else b""
+        self.found.append((name, cut(payload, 0, size)))
         return False

@@ -18,7 +18,7 @@ from _fastpath.cachekey import CacheKeys
 from _fastpath.chat import Reading, read_answer, read_request
 from _fastpath.http1 import ChunkedDecoder, Head, ProtocolError, parse_request, parse_response
 from _fastpath.jsonscan import ScanError, scan
-from _fastpath.sse import ChatScanner
+from _fastpath.sse import ChatScanner, EventFollower
 from gateway.base.addresses import packed
 from gateway.base.errors import GatewayError
 from gateway.codec import proxy_protocol
@@ -104,12 +104,18 @@ def _scanned(hide: bool, *parts: bytes) -> tuple[object, ...]:
     return sent, last, *told, scanner.events, scanner.content_events, scanner.content_bytes, scanner.oversized
 
 
+def _followed(*parts: bytes) -> tuple[list[tuple[bytes, bytes]], int]:
+    follower = EventFollower()
+    return [event for part in parts for event in follower.follow(part)], follower.oversized
+
+
 def sse(data: bytes, cut: int) -> bool:
     if len(data) > 4_096:  # past its bound what is held depends on the cut; tests/fastpath says how
         data = data[:4_096]
     hide = bool(cut & 1)
     whole = _scanned(hide, data)
     assert _scanned(hide, data[:cut], data[cut:]) == whole
+    assert _followed(data[:cut], data[cut:]) == _followed(data)
     return bool(whole[2])
 
 
