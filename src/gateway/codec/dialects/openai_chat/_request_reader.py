@@ -6,6 +6,8 @@ told. Of the fields that are known, some have no canonical place: those are told
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from typing import Any, get_args
 
 import msgspec
@@ -50,6 +52,9 @@ _HINTS = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", 
 """Known fields without a canonical place that change what an answer costs, or when it comes, and not what it says."""
 
 _HOSTED = "web_search_options"
+
+_KEPT = re.compile(r"(?:tools|messages\[\d+\]\.content)\[\d+\]")
+"""Begins the path of what may be kept as it came."""
 
 
 def read_request(body: bytes, lost: Lost) -> Request:
@@ -114,9 +119,9 @@ def _tell(told: wire.Request, unknown: list[str], raws: _Raws, lost: Lost) -> No
         lost.field("modalities")
     if told.messages[0].name is not None and told.messages[0].role in _SYSTEM:
         lost.hint("messages[0].name")
-    kept = tuple(f"{path}{end}" for path in raws.carried for end in ".[")
     for path in unknown:
-        if not path.startswith(kept):
+        kept = _KEPT.match(path)
+        if kept is None or kept[0] not in raws.carried:
             lost.field(path)
 
 
@@ -143,19 +148,19 @@ class _Raws:
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._found: _RawRequest | None = None
-        self.carried: list[str] = []
+        self.carried: set[str] = set()
         """Paths of what is kept as it came: nothing in it is lost."""
 
     def part(self, message: int, part: int) -> msgspec.Raw:
         content = self._all().messages[message].content
         assert isinstance(content, list)
-        self.carried.append(f"messages[{message}].content[{part}]")
+        self.carried.add(f"messages[{message}].content[{part}]")
         return content[part]
 
     def tool(self, i: int) -> msgspec.Raw:
         tools = self._all().tools
         assert tools is not None
-        self.carried.append(f"tools[{i}]")
+        self.carried.add(f"tools[{i}]")
         return tools[i]
 
     def _all(self) -> _RawRequest:
@@ -203,10 +208,11 @@ def _read_messages(request: Request, told: list[wire.Message], raws: _Raws) -> N
     messages = request.messages
     results: list[Block] | None = None
     """Of the turn that gathers the results of calls which were made together."""
+    calls = _Unanswered([])
     for i, message in enumerate(told):
         role = message.role
         if role in _RESULTS:
-            result = _result(message, i, messages, raws)
+            result = _result(message, i, calls, raws)
             if results is None:
                 results = []
                 messages.append(Message("user", results))
@@ -216,7 +222,9 @@ def _read_messages(request: Request, told: list[wire.Message], raws: _Raws) -> N
         if role == "user":
             messages.append(Message("user", _content(message, i, raws), message.name or ""))
         elif role == "assistant":
-            messages.append(Message("assistant", _spoken(message, i, raws), message.name or ""))
+            blocks = _spoken(message, i, raws)
+            messages.append(Message("assistant", blocks, message.name or ""))
+            calls = _Unanswered(blocks)
         elif role not in _SYSTEM:
             raise _invalid(f"messages[{i}].role", f"'messages[{i}].role' is none of a message's roles.")
         elif messages:
@@ -263,15 +271,16 @@ def _mark_last(blocks: list[Block], mark: Mark) -> None:
             return
 
 
-def _result(message: wire.Message, i: int, before: list[Message], raws: _Raws) -> ToolResult:
+def _result(message: wire.Message, i: int, calls: _Unanswered, raws: _Raws) -> ToolResult:
     content = message.content
     if isinstance(content, str):
         blocks: list[Any] = [Text(content)] if content else []
     else:
         blocks = [] if content is None else _content(message, i, raws)
-    call_id = message.tool_call_id or _unanswered(before, message.name)
+    call_id = message.tool_call_id or calls.first(message.name)
     if call_id is None:
         raise _lacking(f"messages[{i}].{'name' if message.role == 'function' else 'tool_call_id'}")
+    calls.answered.add(call_id)
     found: list[ResultBlock] = blocks
     result = ToolResult(call_id, found, name=message.name or "")
     if message.cache_control is not None:
@@ -279,15 +288,31 @@ def _result(message: wire.Message, i: int, before: list[Message], raws: _Raws) -
     return result
 
 
-def _unanswered(before: list[Message], name: str | None) -> str | None:
-    """The id of the first call of the last turn of an assistant that has no result yet: what a result without an id is of."""
-    answered: set[str] = set()
-    for message in reversed(before):
-        if message.role == "assistant":
-            calls = [block for block in message.blocks if isinstance(block, ToolCall)]
-            return next((call.id for call in calls if call.id not in answered and name in (None, call.name)), None)
-        answered.update(block.call_id for block in message.blocks if isinstance(block, ToolResult))
-    return None
+class _Unanswered:
+    """Calls of an assistant's last turn: a result without an id is of the first that has none yet."""
+
+    __slots__ = ("_blocks", "_waiting", "answered")
+
+    def __init__(self, blocks: list[Block]) -> None:
+        self._blocks = blocks
+        self._waiting: dict[str | None, deque[str]] | None = None
+        """Ids by the name of the tool, and all of them under None; made only where they are asked for."""
+        self.answered: set[str] = set()
+
+    def first(self, name: str | None) -> str | None:
+        """`name`: of the tool; None for any."""
+        if self._waiting is None:
+            self._waiting = {}
+            for block in self._blocks:
+                if isinstance(block, ToolCall):
+                    for key in (None, block.name):
+                        self._waiting.setdefault(key, deque()).append(block.id)
+        waiting = self._waiting.get(name, ())
+        while waiting:
+            call_id = waiting.popleft()
+            if call_id not in self.answered:
+                return call_id
+        return None
 
 
 # -- tools

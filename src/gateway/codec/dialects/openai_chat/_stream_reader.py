@@ -395,7 +395,7 @@ def _read_thoughts(choice: _Choice, delta: wire.Spoken, events: list[Event]) -> 
 
 def _read_parts(choice: _Choice, parts: Sequence[wire.Part], data: bytes, events: list[Event]) -> None:
     """Mistral's: a text, a thought, a reference."""
-    for block in read_parts(parts, lambda i: _raw_part(data, choice.place, i)):
+    for block in read_parts(parts, _RawParts(data, choice.place)):
         if isinstance(block, Text):
             if block.text:
                 index = choice.open("text", Text(""), events)
@@ -424,12 +424,25 @@ class _RawChunk(msgspec.Struct):
 _raw_decoder = msgspec.json.Decoder(_RawChunk)
 
 
-def _raw_part(data: bytes, place: int, part: int) -> msgspec.Raw:
-    chunk: _RawChunk = decode_leniently(_raw_decoder, data)
-    for choice in chunk.choices:
-        if (choice.index or 0) == place and choice.delta is not None and isinstance(choice.delta.content, list):
-            return choice.delta.content[part]
-    raise AnswerError("a part of the answer cannot be read")
+class _RawParts:
+    """The bytes of parts of a type that nobody knows; the chunk is decoded for them once, if ever."""
+
+    __slots__ = ("_data", "_found", "_place")
+
+    def __init__(self, data: bytes, place: int) -> None:
+        self._data = data
+        self._place = place
+        self._found: list[msgspec.Raw] | None = None
+
+    def __call__(self, part: int) -> msgspec.Raw:
+        if self._found is None:
+            chunk: _RawChunk = decode_leniently(_raw_decoder, self._data)
+            of_choice = [choice.delta for choice in chunk.choices if (choice.index or 0) == self._place]
+            contents = [delta.content for delta in of_choice if delta is not None and isinstance(delta.content, list)]
+            if len(contents) != 1:
+                raise AnswerError("a chunk holds a choice twice")
+            self._found = contents[0]
+        return self._found[part]
 
 
 def _read_function_call(choice: _Choice, function: wire.Function, events: list[Event]) -> None:

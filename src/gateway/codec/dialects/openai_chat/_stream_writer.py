@@ -132,6 +132,7 @@ class ChatStreamWriter:
         if self._head:
             raise AnswerError("the answer begins twice")
         self._id = event.id
+        self._usage = event.usage
         fields = (_encode(event.id), event.created_s, _encode(event.model))
         self._head = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % fields
         return b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ def _prune(value: Any, type_: inspect.Type, path: str, paths: list[str]) -> None
         struct = _one(type_, inspect.StructType)
         if struct is None:
             return
-        fields = {field.encode_name: field.type for field in struct.fields}
+        fields = _fields(struct.cls)
         for key in list(value):
             here = f"{path}.{key}" if path else key
             if key in fields:
@@ -43,6 +44,14 @@ def _prune(value: Any, type_: inspect.Type, path: str, paths: list[str]) -> None
         if items is not None:
             for i, inner in enumerate(value):
                 _prune(inner, items.item_type, f"{path}[{i}]", paths)
+
+
+@cache
+def _fields(struct: type[msgspec.Struct]) -> dict[str, inspect.Type]:
+    """By their names; of the few structs that there are."""
+    found = inspect.type_info(struct)
+    assert isinstance(found, inspect.StructType)
+    return {field.encode_name: field.type for field in found.fields}
 
 
 def _one(type_: inspect.Type, kind: type[Any]) -> Any:

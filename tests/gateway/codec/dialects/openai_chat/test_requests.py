@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -352,3 +354,59 @@ def test_a_schema_without_a_name_gets_one() -> None:
     request = of_user(Text("Hi"))
     request.output = OutputFormat("json_schema", schema=msgspec.Raw(b"{}"))
     assert written(request)[0]["response_format"]["json_schema"] == {"name": "answer", "schema": {}}
+
+
+# -- cost
+
+
+def _cpu_s(work: Callable[[], object]) -> float:
+    def once() -> float:
+        began = time.process_time()
+        work()
+        return time.process_time() - began
+
+    return min(once() for _ in range(3))
+
+
+def _unknown_parts(count: int) -> bytes:
+    parts = [{"type": "hologram", "depth": i, "colour": "red"} for i in range(count)]
+    return body(messages=[{"role": "user", "content": parts}])
+
+
+def _unknown_fields(count: int) -> bytes:
+    return body(messages=[{"role": "user", "content": "Hello", "mood": "good"} for _ in range(count)])
+
+
+def _results_without_ids(count: int) -> bytes:
+    calls = [{"function": {"name": "f", "arguments": "{}"}} for _ in range(count)]
+    turns = [HELLO, {"role": "tool", "content": "1", "name": "f"}] * count
+    return body(messages=[{"role": "assistant", "tool_calls": calls}, *turns])
+
+
+@pytest.mark.parametrize("make", [_unknown_parts, _unknown_fields, _results_without_ids])
+def test_an_odd_request_costs_no_more_than_its_length(make: Callable[[int], bytes]) -> None:
+    few, many = make(300), make(3_000)
+    one = _cpu_s(lambda: DIALECT.read_request(few, Lost()))
+    assert _cpu_s(lambda: DIALECT.read_request(many, Lost())) < 30 * one
+
+
+def test_a_request_costs_no_more_than_json_of_the_standard_library() -> None:
+    turns: list[dict[str, Any]] = []
+    for i in range(4):
+        calls = [{"id": f"c{i}", "type": "function", "function": {"name": "f", "arguments": '{"path": "/a/b"}'}}]
+        turns += [
+            {"role": "user", "content": [{"type": "text", "text": "Look at this file and tell what it does. " * 3}]},
+            {"role": "assistant", "content": "I will look.", "tool_calls": calls},
+            {"role": "tool", "tool_call_id": f"c{i}", "content": "The file has twelve lines. " * 10},
+        ]
+    data = body(messages=turns, stream=True)
+
+    def translated() -> None:
+        for _ in range(200):
+            DIALECT.write_request(DIALECT.read_request(data, Lost()), Lost())
+
+    def reference() -> None:
+        for _ in range(200):
+            json.dumps(json.loads(data))
+
+    assert _cpu_s(translated) < 2 * _cpu_s(reference)

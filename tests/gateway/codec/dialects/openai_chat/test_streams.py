@@ -227,6 +227,11 @@ def test_usage_is_told_once_and_last_wherever_it_came() -> None:
     assert all("usage" not in value for value in write(*events)[:-1])
 
 
+def test_usage_that_was_known_at_the_beginning_is_told_where_nothing_else_was() -> None:
+    *_, usage, _ = write(Began("c", "m", usage=Usage(7)), Finished("stop"), Ended(), include_usage=True)
+    assert usage["usage"]["prompt_tokens"] == 7
+
+
 def test_usage_that_nobody_told_is_not_invented() -> None:
     *chunks, done = write(BEGAN, Finished("stop"), Ended(), include_usage=True)
     assert done == DONE
@@ -383,9 +388,14 @@ def _write_texts(pieces: int) -> None:
         writer.write(piece)
 
 
-@pytest.mark.parametrize("work", [_read_arguments, _write_texts])
+def _read_parts(count: int) -> None:
+    """In one chunk."""
+    DIALECT.stream_reader().read(b"", chunk(content=[{"type": "reference", "reference_ids": [1]}] * (count // 4)))
+
+
+@pytest.mark.parametrize("work", [_read_arguments, _write_texts, _read_parts])
 def test_a_long_stream_costs_as_much_a_piece_as_a_short_one(work: Callable[[int], None]) -> None:
-    few, many = _cpu_s(lambda: work(4_000)), _cpu_s(lambda: work(40_000))
+    few, many = _cpu_s(lambda: work(2_000)), _cpu_s(lambda: work(20_000))
     assert many < 25 * few
 
 
