@@ -74,6 +74,22 @@ def test_an_answer_that_is_not_utf_8_is_read_as_well_as_it_can_be() -> None:
     assert read.choices[0].blocks == [Text("a\ufffdb")]
 
 
+@pytest.mark.parametrize(
+    ("message", "blocks"),
+    [
+        (
+            {"content": "Hi", "annotations": [7]},
+            [Text("Hi", citations=[Citation(raw=msgspec.Raw(b"7"), dialect="openai_chat")])],
+        ),
+        ({"content": "Hi", "reasoning_details": [7]}, [Text("Hi")]),
+        ({"content": None, "annotations": [7]}, []),
+        ({"content": "Hi", "audio": {}}, [Text("Hi")]),
+    ],
+)
+def test_what_is_odd_about_an_answer_spoils_no_text(message: dict[str, Any], blocks: list[Block]) -> None:
+    assert DIALECT.read_answer(answer(said(**message))).choices[0].blocks == blocks
+
+
 def message(*blocks: Block) -> dict[str, Any]:
     body = DIALECT.write_answer(Answer(id="a", model="m", choices=[Choice(list(blocks), "stop")]))
     found: dict[str, Any] = json.loads(body)["choices"][0]["message"]

@@ -92,6 +92,7 @@ def part(**fields: Any) -> bytes:
         (part(type="image_url", image_url={}), "messages[1].content[1].image_url"),
         (part(type="image_url", image_url="data:no-comma"), "messages[1].content[1].image_url.url"),
         (part(type="input_audio"), "messages[1].content[1].input_audio"),
+        (part(type="thinking"), "messages[1].content[1].thinking"),
         (part(type="file"), "messages[1].content[1].file"),
         (part(type="file", file={"filename": "a"}), "messages[1].content[1].file.file_data"),
     ],
@@ -294,6 +295,28 @@ def test_what_an_assistant_said_without_a_place_is_told(block: Block, fields: li
         (fields, hints),
         (fields, [*hints, "messages[0].blocks[1]"]),
     )
+
+
+def test_what_only_its_own_dialect_knows_goes_back_to_it() -> None:
+    opaque = Opaque("openai_chat", "reference", RAW)
+    found, *_ = written(
+        Request(model="m", messages=[Message("assistant", [Text("Hi"), opaque]), Message("user", [opaque])])
+    )
+    assert found["messages"][0]["content"][1] == found["messages"][1]["content"][0] == json.loads(bytes(RAW))
+
+
+def test_instructions_hold_texts_alone() -> None:
+    blocks: list[Block] = [Text("Be brief."), Document(text="Rules"), Opaque("openai_chat", "x", RAW), Image(PNG)]
+    found, fields, _ = written(Request(model="m", system=blocks, messages=[Message("user", [Text("Hi")])]))
+    texts = [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Rules"}]
+    assert found["messages"][0] == {"role": "system", "content": [*texts, json.loads(bytes(RAW))]}
+    assert fields == ["system[3]"]
+
+
+@pytest.mark.parametrize("value", ["{", "{}", '{"type": "else"}', "[]"])
+def test_a_signature_that_looks_like_a_detail_of_openrouter_is_none(value: str) -> None:
+    found, *_ = written(of_assistant(Thinking("Hm", Signature("openai_chat", value))))
+    assert found["messages"][0]["thinking_blocks"] == [{"type": "thinking", "thinking": "Hm", "signature": value}]
 
 
 def test_a_text_behind_a_call_loses_its_place_alone() -> None:

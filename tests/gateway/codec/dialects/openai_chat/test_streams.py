@@ -86,6 +86,7 @@ def read(*chunks: bytes) -> list[Event]:
         [chunk(tool_calls=[call(0, "{", "a", "f")]), chunk(content="Hm"), chunk(tool_calls=[call(0, "}")])],
         [chunk(content=[{"type": "image_url"}])],
         [chunk(images=[{"type": "image_url"}])],
+        [json.dumps({"choices": [{"delta": {"content": [{"type": "reference"}]}}] * 2}).encode()],
         [chunk(content="Hi", index=128)],
         [chunk(content="Hi", index=-1)],
         [chunk(content=7)],
@@ -121,6 +122,10 @@ def test_an_event_that_is_named_error_is_one_whatever_it_holds() -> None:
 
 def test_a_text_that_is_not_utf_8_is_read_as_well_as_it_can_be() -> None:
     assert read(b'{"choices":[{"delta":{"content":"a\xffb"}}]}')[-1] == Delta(0, "text", "a\ufffdb")
+
+
+def test_a_detail_that_is_no_object_is_passed_over() -> None:
+    assert read(chunk(reasoning_details=[7]), chunk("stop"), DONE)[1:] == [Finished("stop"), Ended()]
 
 
 def test_an_unfinished_detail_of_openrouter_is_sealed_where_the_thought_ends() -> None:
@@ -318,6 +323,12 @@ def test_blocks_have_their_place_in_a_delta(events: list[Event], delta: dict[str
 def test_blocks_without_a_place_are_left_out_and_hurt_nobody(block: Any) -> None:
     told = deltas(BlockBegan(0, block), BlockEnded(0), BlockBegan(1, Text("")), Delta(1, "text", "Hi"))
     assert told == [{"role": "assistant", "content": "Hi"}]
+
+
+def test_a_signature_of_a_text_has_no_place() -> None:
+    assert deltas(BlockBegan(0, Text("Hi")), Signed(0, Signature("gemini", "Cg=="))) == [
+        {"role": "assistant", "content": "Hi"}
+    ]
 
 
 def test_a_citation_without_a_place_is_of_the_block_it_stands_in() -> None:
