@@ -47,14 +47,19 @@ def extras(value: object, field: str = "") -> Iterator[str]:
             yield from extras(inner, field)
 
 
+_answers: list[httpx2.Response] = []
+_CLIENT = openai.OpenAI(
+    api_key="k",
+    base_url="http://test/v1",
+    http_client=httpx2.Client(transport=httpx2.MockTransport(lambda _: _answers.pop())),
+    max_retries=0,
+)
+
+
 def client(status: int, body: bytes, content_type: str = "application/json") -> openai.OpenAI:
-    """One that gets this answer to whatever it asks."""
-    answer = httpx2.MockTransport(
-        lambda _: httpx2.Response(status, content=body, headers={"content-type": content_type})
-    )
-    return openai.OpenAI(
-        api_key="k", base_url="http://test/v1", http_client=httpx2.Client(transport=answer), max_retries=0
-    )
+    """The one client, which gets this answer to what it asks next."""
+    _answers[:] = [httpx2.Response(status, content=body, headers={"content-type": content_type})]
+    return _CLIENT
 
 
 def ask(client: openai.OpenAI, **fields: Any) -> Any:

@@ -16,8 +16,8 @@ from gateway.codec.dialects.openai_chat import DIALECT
 from tests.gateway.codec.dialects.openai_chat import strategies as make
 from tests.support.goldens import cases, events_of, plain
 
-quick = settings(max_examples=60, deadline=None)
-slow = settings(max_examples=30, deadline=None)
+quick = settings(max_examples=40, deadline=None)
+slow = settings(max_examples=20, deadline=None)
 """Of what takes long to generate."""
 
 
