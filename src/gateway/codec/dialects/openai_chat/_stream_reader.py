@@ -2,8 +2,8 @@
 
 The dialect has no blocks: they begin and end here where the kind of what is said changes. A call of a tool is told by its `index`; where
 servers leave that out or always send 0, by its `id`, and where there is none either, by its name, which stands in the first of a call's
-deltas. A call that has arguments ends where another call, a text or a thought begins, for the dialect sends them one after the other; one
-that has none yet, where those of a later one begin.
+deltas. A call ends where something else is said and its arguments are whole, or else with its choice: so those that are told one after the
+other, as OpenAI does, are passed on one after the other, and those that are told by turns, as other gateways may, are not torn.
 
 Not guessed, but refused: arguments of a call that has ended or has no name, an id that two calls have, words after a choice's end, and a
 `[DONE]` before it.
@@ -11,7 +11,6 @@ Not guessed, but refused: arguments of a call that has ended or has no name, an 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,6 +58,10 @@ from gateway.codec.dialects.openai_chat._wire import ABSENT
 
 MAX_CALLS = 1_024
 """Of tools, in a choice."""
+MAX_KNOWN_CHARS = 1 << 20
+"""Of a call's arguments, that are kept to know where they end: a call with longer ones ends with its choice."""
+MAX_TRIES = 8
+"""To find a call's arguments whole, where those of several are told by turns."""
 
 
 class _ChunkChoice(msgspec.Struct):
@@ -80,22 +83,44 @@ class _Chunk(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Chunk)
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NOTED = (Noted(),)
 
 
 class _Call:
     """A call of a tool, as far as it was told."""
 
-    __slots__ = ("block", "id", "name", "open", "said")
+    __slots__ = ("block", "chars", "custom", "id", "name", "open", "pieces", "tries")
 
     def __init__(self, call_id: str) -> None:
         self.id = call_id
         self.name = ""
         self.block = -1
         """Its index; -1 before its name is known."""
+        self.custom = False
         self.open = True
-        self.said = False
-        """It has arguments."""
+        self.pieces: list[str] = []
+        """Of its arguments, to know whether they are whole; no more than MAX_KNOWN_CHARS."""
+        self.chars = 0
+        self.tries = MAX_TRIES
+
+    def add(self, arguments: str) -> None:
+        self.chars += len(arguments)
+        if self.chars <= MAX_KNOWN_CHARS:
+            self.pieces.append(arguments)
+        elif self.pieces:
+            self.pieces.clear()
+
+    def is_whole(self) -> bool:
+        """Whether nothing can follow its arguments: they are an object of JSON. A free text may always go on."""
+        if self.custom or not self.pieces or not self.tries:
+            return False
+        self.tries -= 1
+        try:
+            _object_decoder.decode("".join(self.pieces))
+        except msgspec.DecodeError:
+            return False
+        return True
 
 
 class _Choice:
@@ -111,10 +136,10 @@ class _Choice:
         "finished",
         "kind",
         "latest",
-        "open_calls",
         "place",
         "refused",
         "signed",
+        "speaking",
     )
 
     def __init__(self, place: int) -> None:
@@ -129,7 +154,8 @@ class _Choice:
         self.detail: dict[str, Any] | None = None
         """The open thought is this entry of `reasoning_details`, without its text, as far as it was told."""
         self.calls: list[_Call] = []
-        self.open_calls: deque[_Call] = deque()
+        self.speaking: _Call | None = None
+        """The one whose arguments came last, where nothing else came since."""
         self.by_index: dict[int, _Call] = {}
         self.by_id: dict[str, _Call] = {}
         self.latest: _Call | None = None
@@ -142,7 +168,7 @@ class _Choice:
         """The index of the open block of the kind, which begins with `block` where none is open."""
         if self.kind != kind:
             self.close(events)
-            self.close_calls(events)
+            self.pause(events)
             events.append(BlockBegan(self.blocks, block, self.place))
             self.blocks += 1
             self.kind = kind
@@ -162,7 +188,7 @@ class _Choice:
     def whole(self, block: Block, events: list[Event]) -> None:
         """A block that comes at once."""
         self.close(events)
-        self.close_calls(events)
+        self.pause(events)
         events += (BlockBegan(self.blocks, block, self.place), BlockEnded(self.blocks, self.place))
         self.blocks += 1
 
@@ -217,8 +243,10 @@ class _Choice:
                 raise AnswerError("arguments are of a call that has no name")
             if not call.open:
                 raise AnswerError("arguments are of a call that has ended")
-            self.close_calls(events, call)
-            call.said = True
+            if self.speaking is not call:
+                self.pause(events)
+                self.speaking = call
+            call.add(arguments)
             events.append(Delta(call.block, "arguments", arguments, self.place))
 
     def _call_of(self, told: wire.Call) -> _Call | None:
@@ -249,20 +277,27 @@ class _Choice:
 
     def _begin(self, call: _Call, name: str, custom: bool, signature: Signature | None, events: list[Event]) -> None:
         self.close(events)
-        while self.open_calls and self.open_calls[0].said:
-            self._end(self.open_calls.popleft(), events)
-        call.name, call.block = name, self.blocks
+        self.pause(events)
+        call.name, call.block, call.custom = name, self.blocks, custom
         self.blocks += 1
-        self.open_calls.append(call)
         events.append(BlockBegan(call.block, ToolCall(call.id, name, "", custom, signature), self.place))
 
-    def close_calls(self, events: list[Event], but: _Call | None = None) -> None:
-        """Those that are open; `but`: and began before this one."""
-        while self.open_calls and self.open_calls[0] is not but:
-            self._end(self.open_calls.popleft(), events)
+    def pause(self, events: list[Event]) -> None:
+        """Something else is said than the arguments of the call that spoke last: it has ended if they are whole."""
+        call, self.speaking = self.speaking, None
+        if call is not None and call.is_whole():
+            self._end(call, events)
+
+    def close_calls(self, events: list[Event]) -> None:
+        for call in self.calls:
+            if call.block < 0:
+                raise AnswerError("a call of a tool has no name")
+            if call.open:
+                self._end(call, events)
 
     def _end(self, call: _Call, events: list[Event]) -> None:
         call.open = False
+        call.pieces.clear()
         events.append(BlockEnded(call.block, self.place))
 
 
@@ -346,8 +381,6 @@ class ChatStreamReader:
 def _finish(choice: _Choice, reason: str, stop: str | int | None, events: list[Event]) -> None:
     choice.close(events)
     choice.close_calls(events)
-    if any(call.block < 0 for call in choice.calls):
-        raise AnswerError("a call of a tool has no name")
     choice.finished = True
     finish, sequence = read_finish(reason, stop, called=bool(choice.calls), refused=choice.refused)
     events.append(Finished(finish, sequence, choice.place))

@@ -38,7 +38,7 @@ from gateway.base.messages import (
 )
 from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_chat import DIALECT
-from gateway.codec.dialects.openai_chat._stream_reader import MAX_CALLS
+from gateway.codec.dialects.openai_chat._stream_reader import MAX_CALLS, MAX_KNOWN_CHARS
 from gateway.codec.dialects.openai_chat._stream_writer import MAX_OPEN_BLOCKS
 from gateway.codec.dialects.openai_chat._wire import ABSENT
 from tests.support.goldens import events_of
@@ -79,11 +79,11 @@ def read(*chunks: bytes) -> list[Event]:
         [chunk(tool_calls=[call(0, call_id="a")]), chunk("tool_calls")],
         [chunk(tool_calls=[call(0, "", "a", "f")]), chunk(tool_calls=[call(1, "", "a", "f")])],
         [
-            chunk(tool_calls=[call(0, "{", "a", "f")]),
+            chunk(tool_calls=[call(0, "{}", "a", "f")]),
             chunk(tool_calls=[call(1, "{", "b", "f")]),
             chunk(tool_calls=[call(0, "}")]),
         ],
-        [chunk(tool_calls=[call(0, "{", "a", "f")]), chunk(content="Hm"), chunk(tool_calls=[call(0, "}")])],
+        [chunk(tool_calls=[call(0, "{}", "a", "f")]), chunk(content="Hm"), chunk(tool_calls=[call(0, "}")])],
         [chunk(content=[{"type": "image_url"}])],
         [chunk(images=[{"type": "image_url"}])],
         [json.dumps({"choices": [{"delta": {"content": [{"type": "reference"}]}}] * 2}).encode()],
@@ -122,6 +122,31 @@ def test_an_event_that_is_named_error_is_one_whatever_it_holds() -> None:
 
 def test_a_text_that_is_not_utf_8_is_read_as_well_as_it_can_be() -> None:
     assert read(b'{"choices":[{"delta":{"content":"a\xffb"}}]}')[-1] == Delta(0, "text", "a\ufffdb")
+
+
+def test_calls_that_are_told_by_turns_are_not_torn() -> None:
+    events = read(
+        chunk(tool_calls=[call(0, '{"a":', "a", "f")]),
+        chunk(tool_calls=[call(1, '{"b":', "b", "f")]),
+        chunk(tool_calls=[call(0, " {}}")]),
+        chunk(content="Hm"),
+        chunk(tool_calls=[call(1, " {}}")]),
+        chunk("tool_calls"),
+    )
+    made = {0: "", 1: "", 2: ""}
+    for event in events:
+        if isinstance(event, Delta):
+            made[event.index] += event.text
+    assert made == {0: '{"a": {}}', 1: '{"b": {}}', 2: "Hm"}
+    ended = [event.index for event in events if isinstance(event, BlockEnded)]
+    assert ended == [0, 2, 1]
+
+
+@pytest.mark.parametrize("arguments", ["x" * (MAX_KNOWN_CHARS + 1), "no json", '"a text"'])
+def test_a_call_whose_arguments_may_go_on_ends_with_its_choice(arguments: str) -> None:
+    first, second = call(0, arguments, "a", "f"), call(1, "{}", "b", "f")
+    events = read(chunk(tool_calls=[first]), chunk(tool_calls=[second]), chunk("tool_calls"))
+    assert [event.index for event in events if isinstance(event, BlockBegan | BlockEnded)] == [0, 1, 0, 1]
 
 
 def test_a_detail_that_is_no_object_is_passed_over() -> None:
@@ -390,6 +415,15 @@ def _read_arguments(pieces: int) -> None:
         reader.read(b"", piece)
 
 
+def _read_turns(pieces: int) -> None:
+    """Arguments of two calls, by turns."""
+    reader = DIALECT.stream_reader()
+    turns = [chunk(tool_calls=[call(i, "sixteen letters.", str(i), "f")]) for i in range(2)]
+    for _ in range(pieces // 2):
+        for turn in turns:
+            reader.read(b"", turn)
+
+
 def _write_texts(pieces: int) -> None:
     writer = DIALECT.stream_writer(Request(model="m", messages=[]))
     writer.write(BEGAN)
@@ -404,7 +438,7 @@ def _read_parts(count: int) -> None:
     DIALECT.stream_reader().read(b"", chunk(content=[{"type": "reference", "reference_ids": [1]}] * (count // 4)))
 
 
-@pytest.mark.parametrize("work", [_read_arguments, _write_texts, _read_parts])
+@pytest.mark.parametrize("work", [_read_arguments, _read_turns, _write_texts, _read_parts])
 def test_a_long_stream_costs_as_much_a_piece_as_a_short_one(work: Callable[[int], None]) -> None:
     few, many = _cpu_s(lambda: work(1_000)), _cpu_s(lambda: work(10_000))
     assert many < 25 * few
