@@ -77,7 +77,7 @@ def read(raw: bytes) -> Told:
 def told_of(value: object) -> Told:
     """Of the JSON of an error, or of the event of one."""
     if not isinstance(value, dict):
-        return Told(str(value)[:MAX_MESSAGE_CHARS])
+        return Told("" if value is None else str(value)[:MAX_MESSAGE_CHARS])
     inner = value.get("error", value)
     if not isinstance(inner, dict):
         return Told(str(inner)[:MAX_MESSAGE_CHARS])

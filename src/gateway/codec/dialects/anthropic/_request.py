@@ -14,7 +14,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn
+from collections.abc import Callable
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import msgspec
 
@@ -67,7 +68,7 @@ def read(body: bytes, lost: Lost, *, counting: bool = False, version: str = "") 
     reader = _Reader(lost)
     request = canonical.Request(
         model=asked.model,
-        messages=[reader.message(message, f"messages[{i}]") for i, message in enumerate(asked.messages)],
+        messages=[reader.message(message, i) for i, message in enumerate(asked.messages)],
         stream=asked.stream is True,
         max_output_tokens=asked.max_tokens,
         temperature=asked.temperature,
@@ -75,7 +76,7 @@ def read(body: bytes, lost: Lost, *, counting: bool = False, version: str = "") 
         top_k=asked.top_k,
     )
     if asked.system:
-        request.system = reader.blocks(asked.system, "system")
+        request.system = reader.blocks(asked.system, SYSTEM)
     if asked.stop_sequences:
         request.stop = asked.stop_sequences
     if asked.tools:
@@ -147,122 +148,115 @@ def _refuse_removed(asked: wire.Request) -> None:
 
 # -- turns and their blocks
 
+SYSTEM = -1
+"""In place of the number of a turn."""
+
 
 def _mark(found: wire.CacheControl | None) -> CacheMark | None:
     return None if found is None else CacheMark(found.ttl or "")
 
 
 class _Reader:
-    """Of blocks; tells `lost` of what it leaves out."""
+    """Of blocks; tells `lost` of what it leaves out.
+
+    Where a block stands is passed on as numbers (of its turn, in it, in a result in it): a path is made only for what is told.
+    """
 
     __slots__ = ("_lost",)
 
     def __init__(self, lost: Lost) -> None:
         self._lost = lost
 
-    def message(self, found: wire.Message, path: str) -> canonical.Message:
+    def message(self, found: wire.Message, i: int) -> canonical.Message:
         if found.content is None:
             if found.role != "system":
-                _refuse(f"{path}.content", f"'{path}.content' is missing.")
+                _refuse(f"messages[{i}].content", f"'messages[{i}].content' is missing.")
             return canonical.Message("system", [])
-        return canonical.Message(found.role, self.blocks(found.content, f"{path}.content"))
+        return canonical.Message(found.role, self.blocks(found.content, i))
 
-    def blocks(self, content: str | list[wire.Block] | list[wire.TextBlock], path: str) -> list[canonical.Block]:
+    def blocks(self, content: str | list[wire.Block] | list[wire.TextBlock], i: int) -> list[canonical.Block]:
         if isinstance(content, str):
             return [canonical.Text(content)]
         blocks: list[canonical.Block] = []
         signed: dict[str, canonical.Signature] | None = None
-        for i, block in enumerate(content):
-            if type(block) is wire.TextBlock:
-                blocks.append(self._text(block, path, i))
-            elif type(block) is wire.RedactedThinkingBlock:
+        for j, block in enumerate(content):
+            if type(block) is wire.RedactedThinkingBlock:
                 of_call = carrier(block.data)
                 if of_call is not None:
                     signed = signed if signed is not None else {}
                     signed[of_call[0]] = of_call[1]
-                else:
-                    signature = signatures.taken(block.data, "anthropic")
-                    blocks.append(canonical.Thinking(signature=signature, redacted=True))
-            else:
-                blocks.append(self._block(block, path, i))
+                    continue
+            blocks.append(_READ[type(block)](self, block, (i, j)))
         if signed is not None:
             for call in blocks:
-                if isinstance(call, canonical.ToolCall) and call.id in signed:
+                if type(call) is canonical.ToolCall and call.id in signed:
                     call.signature = signed[call.id]
         return blocks
 
-    def _text(self, block: wire.TextBlock, path: str, i: int) -> canonical.Text:
-        text = canonical.Text(block.text)
-        if block.cache_control is not None:
-            text.cache = _mark(block.cache_control)
+    def _text(self, block: wire.TextBlock, at: _Place) -> canonical.Text:
+        mark = block.cache_control
+        if mark is None and not block.citations:
+            return canonical.Text(block.text)
+        text = canonical.Text(block.text, _mark(mark))
         if block.citations:
             try:
                 text.citations = [citation_of(raw) for raw in block.citations]
             except msgspec.ValidationError as error:
-                raise _invalid(str(error), f"{path}[{i}].citations") from error
+                raise _invalid(str(error), f"{_path(at)}.citations") from error
         return text
 
-    def _block(self, block: wire.Block, path: str, i: int) -> canonical.Block:
-        match block:
-            case wire.ToolUseBlock():
-                if block.toolset_name:
-                    self._lost.hint(f"{path}[{i}].toolset_name")
-                if not _is_direct(block.caller):
-                    self._lost.hint(f"{path}[{i}].caller")
-                call = canonical.ToolCall(block.id, block.name, arguments_of(block.input))
-                if block.cache_control is not None:
-                    call.cache = _mark(block.cache_control)
-                return call
-            case wire.ToolResultBlock():
-                return self._tool_result(block, path, i)
-            case wire.ThinkingBlock():
-                signature = signatures.taken(block.signature, "anthropic") if block.signature else None
-                return canonical.Thinking(block.thinking, signature)
-            case wire.RedactedThinkingBlock():
-                raise AssertionError("read with its turn")
-            case _:
-                return self._result_block(block, path, i)
-
-    def _tool_result(self, block: wire.ToolResultBlock, path: str, i: int) -> canonical.ToolResult:
+    def _tool_use(self, block: wire.ToolUseBlock, at: _Place) -> canonical.ToolCall:
         if block.toolset_name:
-            self._lost.hint(f"{path}[{i}].toolset_name")
-        content: list[canonical.ResultBlock]
-        match block.content:
-            case None:
-                content = []
-            case str() as text:
-                content = [canonical.Text(text)]
-            case blocks:
-                inner = f"{path}[{i}].content"
-                content = [self._result_block(each, inner, j) for j, each in enumerate(blocks)]
-        return canonical.ToolResult(
-            block.tool_use_id, content, block.is_error is True, cache=_mark(block.cache_control)
+            self._lost.hint(f"{_path(at)}.toolset_name")
+        if block.caller is not wire.ABSENT and not _is_direct(block.caller):
+            self._lost.hint(f"{_path(at)}.caller")
+        call = canonical.ToolCall(block.id, block.name, arguments_of(block.input))
+        if block.cache_control is not None:
+            call.cache = _mark(block.cache_control)
+        return call
+
+    def _tool_result(self, block: wire.ToolResultBlock, at: _Place) -> canonical.ToolResult:
+        if block.toolset_name:
+            self._lost.hint(f"{_path(at)}.toolset_name")
+        found = block.content
+        result = canonical.ToolResult(block.tool_use_id, [], block.is_error is True)
+        if isinstance(found, str):
+            result.content = [canonical.Text(found)]
+        elif found is not None:
+            result.content = [_READ[type(inner)](self, inner, (*at, k)) for k, inner in enumerate(found)]
+        if block.cache_control is not None:
+            result.cache = _mark(block.cache_control)
+        return result
+
+    def _thinking(self, block: wire.ThinkingBlock, at: _Place) -> canonical.Thinking:
+        return canonical.Thinking(
+            block.thinking, signatures.taken(block.signature, "anthropic") if block.signature else None
         )
 
-    def _result_block(self, block: wire.ResultBlock, path: str, i: int) -> canonical.ResultBlock:
-        match block:
-            case wire.TextBlock():
-                return self._text(block, path, i)
-            case wire.ImageBlock():
-                if wire.given(block.transformations):
-                    self._lost.hint(f"{path}[{i}].transformations")
-                return canonical.Image(_source(block.source), cache=_mark(block.cache_control))
-            case wire.DocumentBlock():
-                return self._document(block, path, i)
-            case wire.SearchResultBlock():
-                return canonical.Document(
-                    text="\n".join(text.text for text in block.content),
-                    title=block.title,
-                    context=block.source,
-                    citations=_may_cite(block.citations),
-                    cache=_mark(block.cache_control),
-                )
-            case wire.ToolReferenceBlock():
-                return canonical.Text(block.tool_name, _mark(block.cache_control))
-            case wire.UnknownBlock():
-                return canonical.Opaque("anthropic", block.kind, block.value)
+    def _redacted_thinking(self, block: wire.RedactedThinkingBlock, at: _Place) -> canonical.Thinking:
+        return canonical.Thinking(signature=signatures.taken(block.data, "anthropic"), redacted=True)
 
-    def _document(self, block: wire.DocumentBlock, path: str, i: int) -> canonical.Document | canonical.Opaque:
+    def _image(self, block: wire.ImageBlock, at: _Place) -> canonical.Image:
+        if wire.given(block.transformations):
+            self._lost.hint(f"{_path(at)}.transformations")
+        return canonical.Image(_source(block.source), cache=_mark(block.cache_control))
+
+    def _search_result(self, block: wire.SearchResultBlock, at: _Place) -> canonical.Document:
+        return canonical.Document(
+            text="\n".join(text.text for text in block.content),
+            title=block.title,
+            context=block.source,
+            citations=_may_cite(block.citations),
+            cache=_mark(block.cache_control),
+        )
+
+    def _tool_reference(self, block: wire.ToolReferenceBlock, at: _Place) -> canonical.Text:
+        return canonical.Text(block.tool_name, _mark(block.cache_control))
+
+    def _opaque(self, block: wire.UnknownBlock, at: _Place) -> canonical.Opaque:
+        return canonical.Opaque("anthropic", block.kind, block.value)
+
+    def _document(self, block: wire.DocumentBlock, at: _Place) -> canonical.Document | canonical.Opaque:
         document = canonical.Document(
             title=block.title or "",
             context=block.context or "",
@@ -272,19 +266,40 @@ class _Reader:
         match block.source:
             case wire.PlainText(data=text):
                 document.text = text
-            case wire.Content(content=str() as text):
-                document.text = text
-            case wire.Content(content=list() as inner):
-                if not all(isinstance(each, wire.TextBlock) for each in inner):
+            case wire.Content(content=content):
+                if isinstance(content, str):
+                    document.text = content
+                elif all(isinstance(each, wire.TextBlock) for each in content):
+                    document.text = "\n".join(each.text for each in content if isinstance(each, wire.TextBlock))
+                else:
                     return canonical.Opaque("anthropic", "document", msgspec.Raw(msgspec.json.encode(block)))
-                document.text = "\n".join(each.text for each in inner if isinstance(each, wire.TextBlock))
-            case wire.Content():
-                raise AssertionError("of both kinds of content")
             case source:
                 document.source = _source(source)
                 if isinstance(document.source, canonical.Address):
                     document.source.media_type = "application/pdf"
         return document
+
+
+_Place: TypeAlias = tuple[int, ...]
+
+_READ: dict[type, Callable[..., Any]] = {
+    wire.TextBlock: _Reader._text,
+    wire.ToolUseBlock: _Reader._tool_use,
+    wire.ToolResultBlock: _Reader._tool_result,
+    wire.ThinkingBlock: _Reader._thinking,
+    wire.RedactedThinkingBlock: _Reader._redacted_thinking,
+    wire.ImageBlock: _Reader._image,
+    wire.DocumentBlock: _Reader._document,
+    wire.SearchResultBlock: _Reader._search_result,
+    wire.ToolReferenceBlock: _Reader._tool_reference,
+    wire.UnknownBlock: _Reader._opaque,
+}
+
+
+def _path(at: _Place) -> str:
+    i, *inner = at
+    turn = "system" if i == SYSTEM else f"messages[{i}].content"
+    return turn + ".content".join(f"[{j}]" for j in inner)
 
 
 def _is_direct(raw: msgspec.Raw) -> bool:
@@ -356,7 +371,7 @@ def _tool_of(raw: msgspec.Raw, i: int, lost: Lost) -> wire.Tool | canonical.Host
         kind = _kind.decode(raw).type
         if kind is not None and kind != "custom":
             return canonical.HostedTool("anthropic", kind, raw)
-        return _tool.decode(without_unknown(bytes(raw), wire.Tool, lost, prefix))
+        return _tool.decode(without_unknown(raw, wire.Tool, lost, prefix))
     except msgspec.ValidationError as error:
         raise _invalid(str(error), prefix) from error
 

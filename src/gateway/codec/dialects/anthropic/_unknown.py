@@ -8,34 +8,32 @@ strict reading has refused comes here.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from operator import is_
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import inspect
 
 from gateway.base.messages import Lost
 
-_NULL = b"null"
+_NULL = msgspec.Raw(b"null")
 _TAG = "type"
-
-
-class _Kind(msgspec.Struct):
-    type: str = ""
-
+_OPEN_OBJECT, _OPEN_LIST = b"{["
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
-_kind = msgspec.json.Decoder(_Kind)
+_text = msgspec.json.Decoder(str)
 _encode = msgspec.json.Encoder().encode
 
 
 class _Object:
     """What a struct knows: the shape of each field, None where nothing is to be looked into."""
 
-    __slots__ = ("fields",)
+    __slots__ = ("fields", "looked_into")
 
     def __init__(self, fields: dict[str, _Shape | None]) -> None:
         self.fields = fields
+        self.looked_into = frozenset(name for name, shape in fields.items() if shape is not None)
 
 
 class _Union:
@@ -98,53 +96,76 @@ def _union(kinds: list[inspect.Type]) -> _Union | None:
     return _Union(by_tag, items, wraps) if by_tag or items is not None else None
 
 
-def without_unknown(body: bytes, struct: type[msgspec.Struct], lost: Lost, path: str = "") -> bytes:
+_Trail: TypeAlias = tuple[Any, str]
+"""The way to a value: that to what it stands in, and its name or number there. Written out only for what is told."""
+
+
+def without_unknown(body: bytes | msgspec.Raw, struct: type[msgspec.Struct], lost: Lost, path: str = "") -> msgspec.Raw:
     """`body` as `struct` can read it, if nothing else is wrong with it.
 
     Raises:
         msgspec.DecodeError: it is not JSON.
     """
-    return _known(body, shape_of(struct), path, lost)
+    return _known(msgspec.Raw(body), shape_of(struct), (None, path), lost)
 
 
-def _known(raw: bytes, shape: _Shape, path: str, lost: Lost) -> bytes:
-    first = raw.lstrip()[:1]
-    if first == b"{":
-        return _known_object(raw, shape, path, lost)
-    if first == b"[" and isinstance(shape, _Union) and shape.items is not None:
-        items = _items.decode(raw)
-        return _encode(
-            [msgspec.Raw(_known(bytes(item), shape.items, f"{path}[{i}]", lost)) for i, item in enumerate(items)]
-        )
+def _path(trail: _Trail, name: str) -> str:
+    names = [f".{name}"]
+    around: _Trail | None = trail
+    while around is not None:
+        around, step = around
+        names.append(step)
+    return "".join(reversed(names)).removeprefix(".")
+
+
+def _known(raw: msgspec.Raw, shape: _Shape, trail: _Trail, lost: Lost) -> msgspec.Raw:
+    """`raw` itself where nothing in it is unknown."""
+    view = memoryview(raw)
+    first = view[0] if view else 0
+    if first == _OPEN_OBJECT:
+        return _known_object(raw, shape, trail, lost)
+    if first == _OPEN_LIST and type(shape) is _Union and shape.items is not None:
+        return _known_list(raw, shape.items, trail, lost)
     return raw
 
 
-def _known_object(raw: bytes, shape: _Shape, path: str, lost: Lost) -> bytes:
-    if isinstance(shape, _Union):
-        kind = _kind_of(raw)
+def _known_list(raw: msgspec.Raw, shape: _Shape, trail: _Trail, lost: Lost) -> msgspec.Raw:
+    items = _items.decode(raw)
+    known = [_known(item, shape, (trail, f"[{i}]"), lost) for i, item in enumerate(items)]
+    if all(map(is_, known, items)):
+        return raw
+    return msgspec.Raw(_encode(known))
+
+
+def _known_object(raw: msgspec.Raw, shape: _Shape, trail: _Trail, lost: Lost) -> msgspec.Raw:
+    fields = _fields.decode(raw)
+    if type(shape) is _Union:
+        kind = _kind_of(fields)
         of_kind = shape.by_tag.get(kind)
         if of_kind is None:
-            if not shape.wraps or not kind:
-                return raw
-            return _encode({_TAG: shape.wraps, "kind": kind, "value": msgspec.Raw(raw)})
+            return (
+                msgspec.Raw(_encode({_TAG: shape.wraps, "kind": kind, "value": raw})) if shape.wraps and kind else raw
+            )
         shape = of_kind
-    known: dict[str, Any] = {}
-    for name, value in _fields.decode(raw).items():
-        if name not in shape.fields:
-            if bytes(value) != _NULL:
-                lost.field(f"{path}.{name}" if path else name)
-            continue
+    assert type(shape) is _Object
+    unknown = [name for name in fields if name not in shape.fields]
+    for name in unknown:
+        if fields.pop(name) != _NULL:
+            lost.field(_path(trail, name))
+    changed = bool(unknown)
+    for name in [name for name in fields if name in shape.looked_into]:
         inner = shape.fields[name]
-        known[name] = (
-            value
-            if inner is None
-            else msgspec.Raw(_known(bytes(value), inner, f"{path}.{name}" if path else name, lost))
-        )
-    return _encode(known)
+        assert inner is not None
+        value = fields[name]
+        known = _known(value, inner, (trail, f".{name}"), lost)
+        if known is not value:
+            fields[name] = known
+            changed = True
+    return msgspec.Raw(_encode(fields)) if changed else raw
 
 
-def _kind_of(raw: bytes) -> str:
+def _kind_of(fields: dict[str, msgspec.Raw]) -> str:
     try:
-        return _kind.decode(raw).type
+        return _text.decode(fields.get(_TAG, _NULL))
     except msgspec.ValidationError:
         return ""

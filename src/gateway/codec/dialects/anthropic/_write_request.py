@@ -21,7 +21,8 @@ from __future__ import annotations
 import re
 import zlib
 from collections import deque
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -30,6 +31,7 @@ from gateway.base.messages import (
     Audio,
     Block,
     CacheMark,
+    Citation,
     Document,
     Image,
     Lost,
@@ -139,21 +141,21 @@ class _Writer:
         self._ids: dict[str, str] = {}
         self._unnamed: deque[str] = deque()
         """Ids made for calls that have none, until their results take them."""
-        self._marked: list[tuple[dict[str, Any], str]] = []
+        self._marked: list[tuple[dict[str, Any], _Place]] = []
 
     # -- marks
 
-    def _mark(self, written: dict[str, Any], mark: CacheMark, path: str) -> None:
+    def _mark(self, written: dict[str, Any], mark: CacheMark, at: _Place) -> None:
         control = {"type": "ephemeral"}
         if mark.ttl in ("5m", "1h"):
             control["ttl"] = mark.ttl
         written["cache_control"] = control
-        self._marked.append((written, path))
+        self._marked.append((written, at))
 
     def keep_last_marks(self) -> None:
-        for written, path in self._marked[:-MAX_MARKS]:
+        for written, at in self._marked[:-MAX_MARKS]:
             del written["cache_control"]
-            self._lost.hint(f"{path}.cache")
+            self._lost.hint(f"{_path(at)}.cache")
 
     # -- tools
 
@@ -164,7 +166,7 @@ class _Writer:
         written: list[Any] = []
         for i, tool in enumerate(request.tools):
             if not allowed or tool.name in allowed:
-                written.append(self._tool(tool, f"tools[{i}]", traits))
+                written.append(self._tool(tool, i, traits))
         for i, hosted in enumerate(request.hosted_tools):
             if hosted.dialect == "anthropic":
                 written.append(hosted.value)
@@ -172,20 +174,20 @@ class _Writer:
                 self._lost.field(f"hosted_tools[{i}]")
         return written
 
-    def _tool(self, tool: Tool, path: str, traits: Traits) -> dict[str, Any]:
+    def _tool(self, tool: Tool, i: int, traits: Traits) -> dict[str, Any]:
         written: dict[str, Any] = {"name": tool.name}
         if tool.description:
             written["description"] = tool.description
         written["input_schema"] = _FREE_TEXT_PARAMETERS if tool.custom else _parameters(tool.parameters)
         if tool.grammar is not None:
-            self._lost.field(f"{path}.grammar")
+            self._lost.field(f"tools[{i}].grammar")
         if tool.strict:
             if traits.structured:
                 written["strict"] = True
             else:
-                self._lost.field(f"{path}.strict")
+                self._lost.field(f"tools[{i}].strict")
         if tool.cache is not None:
-            self._mark(written, tool.cache, path)
+            self._mark(written, tool.cache, (TOOLS, i))
         return written
 
     # -- instructions and turns
@@ -198,7 +200,7 @@ class _Writer:
         written: list[Any] = []
         for i, block in enumerate(blocks):
             if isinstance(block, Text):
-                text_block = self._text(block, f"system[{i}]", cites=False)
+                text_block = self._text(block, "user", (SYSTEM, i))
                 if text_block is not None:
                     written.append(text_block)
             else:
@@ -207,109 +209,84 @@ class _Writer:
 
     def turns(self, request: Request) -> list[dict[str, Any]]:
         turns: list[_Turn] = []
+        turn: _Turn | None = None
         for i, message in enumerate(request.messages):
-            path = f"messages[{i}]"
             role: Literal["user", "assistant"] = "assistant" if message.role == "assistant" else "user"
             if message.role == "system":
-                self._lost.hint(f"{path}.role")
+                self._lost.hint(f"messages[{i}].role")
             if message.name:
-                self._lost.hint(f"{path}.name")
-            turn = turns[-1] if turns and turns[-1].role == role else _Turn(role)
+                self._lost.hint(f"messages[{i}].name")
+            if turn is None or turn.role != role:
+                turn = _Turn(role)
             for j, block in enumerate(message.blocks):
-                written = self._block(block, role, path, i, j)
+                written = _WRITE[type(block)](self, block, role, (i, j))
                 if written is not None:
                     (turn.results if type(block) is ToolResult else turn.others).append(written)
-            if (turn.results or turn.others) and (not turns or turns[-1] is not turn):
-                turns.append(turn)
+            if not turns or turns[-1] is not turn:
+                if turn.results or turn.others:
+                    turns.append(turn)
+                else:
+                    turn = turns[-1] if turns else None
         if not turns:
             raise GatewayError(INVALID_VALUE, "'messages' holds no turn that says anything.", param="messages")
         _trim_prefill(turns[-1])
         return [{"role": turn.role, "content": turn.content()} for turn in turns]
 
-    def _block(self, block: Block, role: str, path: str, i: int, j: int) -> Any | None:
-        """None where it says nothing or cannot be said."""
-        kind = type(block)
-        if kind is Text:
-            return self._text(block, f"{path}.blocks[{j}]", cites=role == "assistant")  # type: ignore[arg-type]
-        match block:
-            case ToolCall():
-                call = {
-                    "type": "tool_use",
-                    "id": self._call_id(block.id, i, j),
-                    "name": block.name,
-                    "input": input_of(block),
-                }
-                if block.cache is not None:
-                    self._mark(call, block.cache, f"{path}.blocks[{j}]")
-                if block.signature is not None:
-                    self._lost.hint(f"{path}.blocks[{j}].signature")
-                return call
-            case ToolResult():
-                return self._result(block, f"{path}.blocks[{j}]")
-            case Thinking():
-                return self._thinking(block, role, f"{path}.blocks[{j}]")
-            case Refusal(text=text):
-                return {"type": "text", "text": text} if text and not text.isspace() else None
-            case _:
-                return self._media(block, role, f"{path}.blocks[{j}]")
-
-    def _text(self, block: Text, path: str, *, cites: bool) -> dict[str, Any] | None:
+    def _text(self, block: Text, role: str, at: _Place) -> dict[str, Any] | None:
         text = block.text
         if not text or text.isspace():
             if block.cache is not None:
-                self._lost.hint(f"{path}.cache")
+                self._lost.hint(f"{_path(at)}.cache")
             return None
         written: dict[str, Any] = {"type": "text", "text": text}
         if block.citations:
-            citations = (
-                [c.raw for c in block.citations if c.dialect == "anthropic" and c.raw is not None] if cites else []
-            )
-            if citations:
-                written["citations"] = citations
-            if len(citations) < len(block.citations):
-                self._lost.hint(f"{path}.citations")
+            self._cite(written, block.citations, role, at)
         if block.cache is not None:
-            self._mark(written, block.cache, path)
+            self._mark(written, block.cache, at)
         return written
 
-    def _thinking(self, block: Thinking, role: str, path: str) -> dict[str, Any] | None:
+    def _cite(self, written: dict[str, Any], found: list[Citation], role: str, at: _Place) -> None:
+        """Only the assistant cites, and only what Anthropic has cited itself is believed."""
+        own = [each.raw for each in found if each.dialect == "anthropic" and each.raw is not None]
+        if own and role == "assistant":
+            written["citations"] = own
+        if role != "assistant" or len(own) < len(found):
+            self._lost.hint(f"{_path(at)}.citations")
+
+    def _refusal(self, block: Refusal, role: str, at: _Place) -> dict[str, Any] | None:
+        return {"type": "text", "text": block.text} if block.text and not block.text.isspace() else None
+
+    def _thinking(self, block: Thinking, role: str, at: _Place) -> dict[str, Any] | None:
         signature = block.signature
         if signature is None or signature.dialect != "anthropic" or role != "assistant":
-            self._lost.hint(path)
+            self._lost.hint(_path(at))
             return None
         if block.redacted:
             return {"type": "redacted_thinking", "data": signature.value}
         return {"type": "thinking", "thinking": block.text, "signature": signature.value}
 
-    def _media(self, block: Block, role: str, path: str) -> Any | None:
-        written: dict[str, Any] | None = None
-        match block:
-            case Opaque(dialect="anthropic"):
-                return block.value
-            case Image() if role == "user":
-                written = self._image(block, path)
-            case Document() if role == "user":
-                written = self._document(block)
-            case Audio() | Video() | Image() | Document() | Opaque():
-                pass
-        if written is None:
-            self._lost.field(path)
-        elif isinstance(block, Image | Document) and block.cache is not None:
-            self._mark(written, block.cache, path)
+    def _opaque(self, block: Opaque, role: str, at: _Place) -> Any | None:
+        return block.value if block.dialect == "anthropic" else self._cannot(block, role, at)
+
+    def _cannot(self, block: Block, role: str, at: _Place) -> dict[str, Any] | None:
+        self._lost.field(_path(at))
+        return None
+
+    def _image(self, block: Image, role: str, at: _Place) -> dict[str, Any] | None:
+        source = image_source(block) if role == "user" else None
+        if source is None:
+            return self._cannot(block, role, at)
+        if block.detail not in ("", "auto"):
+            self._lost.hint(f"{_path(at)}.detail")
+        written = {"type": "image", "source": source}
+        if block.cache is not None:
+            self._mark(written, block.cache, at)
         return written
 
-    def _image(self, block: Image, path: str) -> dict[str, Any] | None:
-        source = image_source(block)
+    def _document(self, block: Document, role: str, at: _Place) -> dict[str, Any] | None:
+        source = document_source(block) if role == "user" else None
         if source is None:
-            return None
-        if block.detail not in ("", "auto"):
-            self._lost.hint(f"{path}.detail")
-        return {"type": "image", "source": source}
-
-    def _document(self, block: Document) -> dict[str, Any] | None:
-        source = document_source(block)
-        if source is None:
-            return None
+            return self._cannot(block, role, at)
         written: dict[str, Any] = {"type": "document", "source": source}
         if block.title:
             written["title"] = block.title
@@ -317,16 +294,25 @@ class _Writer:
             written["context"] = block.context
         if block.citations:
             written["citations"] = {"enabled": True}
+        if block.cache is not None:
+            self._mark(written, block.cache, at)
         return written
 
     # -- calls and their results
 
-    def _call_id(self, told: str, i: int, j: int) -> str:
-        if not told:
-            made = f"call_{i}_{j}"
-            self._unnamed.append(made)
-            return made
-        return self._good_id(told)
+    def _tool_call(self, block: ToolCall, role: str, at: _Place) -> dict[str, Any] | None:
+        if role != "assistant":
+            return self._cannot(block, role, at)
+        call_id = block.id
+        if not call_id:
+            call_id = f"call_{at[0]}_{at[1]}"
+            self._unnamed.append(call_id)
+        call = {"type": "tool_use", "id": self._good_id(call_id), "name": block.name, "input": input_of(block)}
+        if block.cache is not None:
+            self._mark(call, block.cache, at)
+        if block.signature is not None:
+            self._lost.hint(f"{_path(at)}.signature")
+        return call
 
     def _good_id(self, told: str) -> str:
         if _GOOD_ID.fullmatch(told):
@@ -337,37 +323,55 @@ class _Writer:
             known = self._ids[told] = f"{_BAD_IN_ID.sub('_', told)}_{checksum:08x}"
         return known
 
-    def _result(self, block: ToolResult, path: str) -> dict[str, Any]:
-        if block.call_id:
-            call_id = self._good_id(block.call_id)
-        else:
-            call_id = self._unnamed.popleft() if self._unnamed else "call_unknown"
-        written: dict[str, Any] = {"type": "tool_result", "tool_use_id": call_id}
-        content = self._result_content(block, path)
+    def _tool_result(self, block: ToolResult, role: str, at: _Place) -> dict[str, Any] | None:
+        if role != "user":
+            return self._cannot(block, role, at)
+        call_id = block.call_id or (self._unnamed.popleft() if self._unnamed else "call_unknown")
+        written: dict[str, Any] = {"type": "tool_result", "tool_use_id": self._good_id(call_id)}
+        content = self._result_content(block, at)
         if block.is_error:
             written["is_error"] = True
             content = content or "(no output)"  # an error without content is refused
         if content:
             written["content"] = content
         if block.cache is not None:
-            self._mark(written, block.cache, path)
+            self._mark(written, block.cache, at)
         return written
 
-    def _result_content(self, block: ToolResult, path: str) -> list[Any] | str:
+    def _result_content(self, block: ToolResult, at: _Place) -> list[Any] | str:
         blocks = block.content
-        if len(blocks) == 1 and type(blocks[0]) is Text and blocks[0].cache is None and not blocks[0].citations:
-            return "" if blocks[0].text.isspace() else blocks[0].text
-        content: list[Any] = []
-        for k, inner in enumerate(blocks):
-            inner_path = f"{path}.content[{k}]"
-            written = (
-                self._text(inner, inner_path, cites=False)
-                if isinstance(inner, Text)
-                else self._media(inner, "user", inner_path)
-            )
-            if written is not None:
-                content.append(written)
-        return content
+        if len(blocks) == 1:
+            only = blocks[0]
+            if type(only) is Text and only.cache is None and not only.citations:
+                return "" if only.text.isspace() else only.text
+        content = (_WRITE[type(inner)](self, inner, "user", (*at, k)) for k, inner in enumerate(blocks))
+        return [written for written in content if written is not None]
+
+
+_Place: TypeAlias = tuple[int, ...]
+"""Of a block: its turn (SYSTEM for the instructions), its number there, its number in a result."""
+
+SYSTEM, TOOLS = -1, -2
+
+_WRITE: dict[type, Callable[..., Any]] = {
+    Text: _Writer._text,
+    ToolCall: _Writer._tool_call,
+    ToolResult: _Writer._tool_result,
+    Thinking: _Writer._thinking,
+    Image: _Writer._image,
+    Document: _Writer._document,
+    Refusal: _Writer._refusal,
+    Opaque: _Writer._opaque,
+    Audio: _Writer._cannot,
+    Video: _Writer._cannot,
+}
+
+
+def _path(at: _Place) -> str:
+    i, j, *inner = at
+    if i == TOOLS:
+        return f"tools[{j}]"
+    return (f"system[{j}]" if i == SYSTEM else f"messages[{i}].blocks[{j}]") + "".join(f".content[{k}]" for k in inner)
 
 
 def _trim_prefill(last: _Turn) -> None:
