@@ -1,10 +1,10 @@
 """Anthropic's Messages API: requests, answers, streams, errors, and the count of a request's tokens.
 
-    _wire, _unknown, _request          a caller's request
-    _write_request, _models, _thinking, _sources   one for a provider
-    _answer, _usage, _finish, _parts   whole answers
-    _stream_reader, _stream_writer     the same as they are made
-    _errors
+    _request, _read_blocks, _wire, _unknown                        a caller's request
+    _write_request, _write_blocks, _sources, _thinking, _models    one for a provider
+    _answer, _finish, _usage                                       whole answers
+    _stream_reader, _stream_writer                                 the same as they are made
+    _errors, _parts                                                errors; what several share
 
 Source of the format: Anthropic's API reference (platform.claude.com/docs/en/api), in its versions 2023-06-01 and 2026-10-21, and the types
 of its official Python client, release 2.13.

@@ -38,7 +38,7 @@ def input_of(call: ToolCall) -> msgspec.Raw:
         return msgspec.Raw(encode({FREE_TEXT: text}))
     if not text or text.isspace():
         return _EMPTY
-    raw = text.encode("utf-8", "replace")
+    raw = text.encode()
     if not is_object(raw):
         return msgspec.Raw(encode({INVALID: text}))
     return msgspec.Raw(raw)

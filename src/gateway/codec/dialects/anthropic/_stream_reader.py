@@ -171,7 +171,7 @@ class _Open:
         self.kind = kind
         self.raw = raw
         """As it began."""
-        self.parts: list[str] | None = None
+        self.parts: bytearray | None = None
         """Of an opaque block's input."""
         self.streamed = False
 
@@ -289,8 +289,8 @@ class Reader:
                 signature = signatures.taken(wire.redacted_decoder.decode(raw).data, "anthropic")
                 return (BlockBegan(index, Thinking(signature=signature, redacted=True)),)
             case _:
-                self._keep(len(bytes(raw)))
-                block.parts = []
+                self._keep(len(memoryview(raw)))
+                block.parts = bytearray()
                 return (Noted(kind),)
 
     def _text(self, index: int, text: wire.TextBlock) -> Sequence[Event]:
@@ -325,8 +325,9 @@ class Reader:
                 block.streamed = True
                 return (Delta(block.index, "arguments", delta.partial_json),)
             if block.parts is not None:
-                self._keep(len(delta.partial_json))
-                block.parts.append(delta.partial_json)
+                partial = delta.partial_json.encode()
+                self._keep(len(partial))
+                block.parts += partial
                 return ()
         elif type(delta) is _ThinkingDelta:
             if kind == "thinking":
@@ -400,10 +401,9 @@ def _whole(block: _Open) -> msgspec.Raw:
     """A gathered block, its input put in."""
     if not block.parts:
         return block.raw
-    text = "".join(block.parts)
-    raw = text.encode("utf-8", "replace")
+    raw = bytes(block.parts)
     fields = _fields.decode(block.raw)
-    fields["input"] = msgspec.Raw(raw if is_object(raw) else encode({INVALID: text}))
+    fields["input"] = msgspec.Raw(raw if is_object(raw) else encode({INVALID: raw.decode()}))
     return msgspec.Raw(encode(fields))
 
 

@@ -27,7 +27,7 @@ STREAMS = [
     for path in cases(HERE / "streams", "*.sse")
 ]
 
-few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.generate])
+few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.generate])
 
 
 def read_events(stream: bytes) -> list[Event]:
@@ -75,7 +75,7 @@ def test_any_request_is_written_so_that_it_can_be_read_or_refused(request: Reque
     try:
         written = DIALECT.write_request(request, Lost())
     except GatewayError as error:
-        assert error.param in ("max_tokens", "messages")
+        assert (error.param or "").startswith(("max_tokens", "messages"))
     else:
         body = json.loads(written)
         thinking = body.get("thinking", {})

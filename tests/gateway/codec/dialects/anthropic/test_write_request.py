@@ -82,6 +82,7 @@ def test_a_request_needs_a_bound_and_a_word() -> None:
         (request(max_output_tokens=None), "max_tokens"),
         (Request(model=SONNET_45, messages=[], max_output_tokens=5), "messages"),
         (request(turn("user", Text(" "), Thinking("x"))), "messages"),
+        (request(turn("user", Text(" "), Audio(Inline("audio/wav", "x")))), "messages[0].blocks[1]"),
     ):
         with pytest.raises(GatewayError) as caught:
             DIALECT.write_request(asked, Lost())
