@@ -16,6 +16,15 @@ from __future__ import annotations
 import msgspec
 
 Object = dict[str, msgspec.Raw]
+
+
+class _Said(msgspec.Struct, forbid_unknown_fields=True):
+    """As most results are."""
+
+    output: str
+
+
+_said_decoder = msgspec.json.Decoder(_Said)
 _object_decoder = msgspec.json.Decoder(Object)
 _text_decoder = msgspec.json.Decoder(str)
 
@@ -55,7 +64,10 @@ def write_result(text: str, is_error: bool) -> msgspec.Raw | dict[str, str]:
 
 def read_result(response: msgspec.Raw) -> tuple[str, bool]:
     """(text, whether it tells a failure) of a function's response."""
-    found = object_in(bytes(response).decode())
+    try:
+        return _said_decoder.decode(response).output, False
+    except msgspec.ValidationError:
+        found = object_in(bytes(response).decode())
     if found is None:
         return "", False
     if len(found) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -43,8 +43,7 @@ def decode(decoder: msgspec.json.Decoder[_T], body: bytes, lost: Lost) -> _T:
 
 def _decode_slowly(decoder: msgspec.json.Decoder[_T], body: bytes, lost: Lost) -> _T:
     try:
-        value: Any = msgspec.json.decode(body)
-        return decoder.decode(msgspec.json.encode(known(value, decoder.type, lost)))
+        return decoder.decode(known(body, decoder.type, lost))
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
         param = where.strip("`").removeprefix("$.").removeprefix("$") or None

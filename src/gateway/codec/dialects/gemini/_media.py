@@ -42,10 +42,14 @@ _BY_HEAD = (
     ("iVBORw0KGgo", "image/png"),
     ("/9j/", "image/jpeg"),
     ("R0lGOD", "image/gif"),
-    ("UklGR", "image/webp"),
     ("JVBERi", "application/pdf"),
 )
 """What bytes begin with, in base64."""
+_RIFF = "UklGR"
+_BY_FORM = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
+"""What a RIFF file says that it holds, in its bytes 8 to 12."""
+AUDIO = "audio/*"
+"""Of sound whose kind nobody said: OpenAI's answers leave it to the request."""
 _VIDEO_HOSTS = ("youtube.com", "www.youtube.com", "youtu.be")
 
 Media = Image | Audio | Video | Document
@@ -64,6 +68,8 @@ def media_type_of(uri: str) -> str:
 
 def sniffed(data: str) -> str:
     """By its first bytes, of base64; "" where they say nothing."""
+    if data.startswith(_RIFF):
+        return _BY_FORM.get(_bytes(data[:16])[8:12], "")
     return next((media_type for head, media_type in _BY_HEAD if data.startswith(head)), "")
 
 
@@ -111,6 +117,13 @@ def _text(data: str) -> str | None:
         return None
 
 
+def _bytes(data: str) -> bytes:
+    try:
+        return base64.b64decode(data)
+    except (binascii.Error, ValueError):
+        return b""
+
+
 def write_source(source: Source, title: str = "") -> dict[str, Any] | None:
     """The part for it; None for a file that another provider keeps."""
     match source:
@@ -137,4 +150,7 @@ def write_media(block: Media) -> dict[str, Any] | None:
         if block.text is not None:
             return write_source(Inline("text/plain", base64.b64encode(block.text.encode()).decode()), block.title)
         return write_source(block.source, block.title) if block.source is not None else None
-    return write_source(block.source)
+    part = write_source(block.source)
+    if isinstance(block, Audio) and part is not None and part.get("inlineData", {}).get("mimeType") == "":
+        part["inlineData"]["mimeType"] = AUDIO
+    return part

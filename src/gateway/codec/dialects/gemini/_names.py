@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import re
 import typing
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -21,6 +20,9 @@ from gateway.base.messages import Lost
 from . import _wire
 
 Shape = dict[str, "Shape | None"]
+
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 _HUMP = re.compile(r"_([a-z0-9])")
 _ALONGSIDE = frozenset({"thought", "thoughtSignature", "mediaResolution"})
@@ -40,8 +42,13 @@ def _struct_in(annotation: Any) -> type[msgspec.Struct] | None:
 
 @functools.cache
 def _shape(struct: type[msgspec.Struct]) -> Shape:
-    """Its fields as they stand on the wire, with the shapes below them."""
-    below = {field.encode_name: _struct_in(field.type) for field in msgspec.structs.fields(struct)}
+    """Its fields as they stand on the wire, in camel case, with the shapes below them."""
+    fields = [
+        field
+        for field in msgspec.structs.fields(struct)
+        if camel(field.encode_name) == field.encode_name != _wire.OTHER
+    ]
+    below = {field.encode_name: _struct_in(field.type) for field in fields}
     return {name: None if inner is None else _shape(inner) for name, inner in below.items()}
 
 
@@ -49,53 +56,64 @@ _PART = _shape(_wire.AskedPart)
 _TOOL = _shape(_wire.AskedTool)
 
 
-def known(value: Any, struct: type[msgspec.Struct], lost: Lost) -> Any:
-    """`value`, which should be a `struct`, with known names only, in camel case.
+def known(body: bytes, struct: type[msgspec.Struct], lost: Lost) -> bytes:
+    """`body`, which should be a `struct`, with known names only, in camel case. What we do not look into stays as it is written.
 
     Raises:
         GatewayError: a name stands in both spellings.
+        msgspec.DecodeError: it is no JSON.
     """
-    return _walk(value, _shape(struct), "", lost)
+    return msgspec.json.encode(_object(body, _shape(struct), "", lost))
 
 
-def _walk(value: Any, shape: Shape, path: str, lost: Lost) -> Any:
-    if isinstance(value, list):
-        return [_walk(item, shape, f"{path}[{i}]", lost) for i, item in enumerate(value)]
-    if not isinstance(value, dict):
-        return value
+def _walk(raw: msgspec.Raw, shape: Shape, path: str, lost: Lost) -> Any:
+    match memoryview(raw)[0]:
+        case 0x7B:  # {
+            return _object(raw, shape, path, lost)
+        case 0x5B:  # [
+            return [_walk(item, shape, f"{path}[{i}]", lost) for i, item in enumerate(_list_decoder.decode(raw))]
+        case _:
+            return raw
+
+
+def _object(raw: bytes | msgspec.Raw, shape: Shape, path: str, lost: Lost) -> Any:
+    value = _object_decoder.decode(raw)
+    if shape.keys() >= value.keys():  # as most are
+        return {
+            name: inner if (below := shape[name]) is None else _walk(inner, below, _at(path, name), lost)
+            for name, inner in value.items()
+        }
+    value = {name: inner for name, inner in value.items() if inner != _wire.ABSENT}
     if shape is _PART and _is_unknown_part(value):
-        return {_wire.OTHER: value}
+        return {_wire.OTHER: raw}
     found: dict[str, Any] = {}
     for name, (said, inner) in _renamed(value, path).items():
-        at = f"{path}.{said}" if path else said
-        if name in shape and name != _wire.OTHER:
+        if name in shape:
             below = shape[name]
-            found[name] = inner if below is None else _walk(inner, below, at, lost)
-        elif inner is None:
-            continue
+            found[name] = inner if below is None else _walk(inner, below, _at(path, said), lost)
         elif shape is _TOOL:
             found.setdefault(_wire.OTHER, {})[name] = inner
         else:
-            lost.field(at)
+            lost.field(_at(path, said))
     return found
 
 
-def _renamed(value: dict[str, Any], path: str) -> dict[str, tuple[str, Any]]:
+def _at(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _renamed(value: dict[str, msgspec.Raw], path: str) -> dict[str, tuple[str, msgspec.Raw]]:
     """By the name in camel case: the name as it was said, and the value."""
-    found: dict[str, tuple[str, Any]] = {}
+    found: dict[str, tuple[str, msgspec.Raw]] = {}
     for said, inner in value.items():
         name = camel(said)
         if name in found:
-            at = f"{path}.{said}" if path else said
+            at = _at(path, said)
             raise GatewayError(DUPLICATE_KEY, f"{at!r} stands twice, in two spellings.", param=at)
         found[name] = said, inner
     return found
 
 
-def _data(value: dict[str, Any]) -> Iterator[str]:
-    return (name for name, inner in ((camel(key), inner) for key, inner in value.items()) if inner is not None)
-
-
-def _is_unknown_part(value: dict[str, Any]) -> bool:
-    names = set(_data(value)) - _ALONGSIDE
-    return bool(names) and not any(name in _PART and name != _wire.OTHER for name in names)
+def _is_unknown_part(value: dict[str, msgspec.Raw]) -> bool:
+    names = {camel(name) for name in value} - _ALONGSIDE
+    return bool(names) and not any(name in _PART for name in names)

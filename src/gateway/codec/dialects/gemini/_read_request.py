@@ -67,6 +67,7 @@ _LEVELS: dict[str, Effort] = {
     "HIGH": "high",
     "XHIGH": "xhigh",
 }
+_NOTHING = msgspec.Raw(b"[]")
 _TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
 _DETAILS = {"MEDIA_RESOLUTION_LOW": "low", "MEDIA_RESOLUTION_HIGH": "high"}
 _HOSTED = tuple(
@@ -98,6 +99,10 @@ def request_of(asked: AskedRequest, lost: Lost) -> Request:
     if asked.service_tier is not None and asked.service_tier != "unspecified":
         request.service_tier = _TIERS.get(asked.service_tier.lower(), asked.service_tier)
     request.store = asked.store
+    if asked.safety_settings is not ABSENT and asked.safety_settings not in (_NOTHING, ABSENT):
+        lost.field("safetySettings")
+    if asked.cached_content:
+        lost.field("cachedContent")
     return request
 
 
@@ -162,7 +167,9 @@ class _Turns:
                 raise _wrong(f"contents[{i}].parts[{j}].functionCall.name", "is missing")
             self._open.setdefault(block.name, deque()).append(block.id)
         self._tell_name(part, block, f"contents[{i}].parts[{j}]")
-        if given(part.media_resolution):
+        if part.video_metadata is not ABSENT and given(part.video_metadata):
+            self._lost.field(f"contents[{i}].parts[{j}].videoMetadata")
+        if part.media_resolution is not ABSENT and given(part.media_resolution):
             self._read_resolution(part.media_resolution, block, f"contents[{i}].parts[{j}].mediaResolution")
 
     def _tell_name(self, part: Part | ResponsePart, block: Block | None, path: str) -> None:
@@ -250,11 +257,11 @@ def _read_function(declared: FunctionDeclaration, path: str, lost: Lost) -> Tool
         tool.parameters = declared.parameters_json_schema
     elif given(declared.parameters):
         tool.parameters = json_schema(declared.parameters)
-    # What the function answers is a description alone; Google's client makes it of each Python function that it is given.
-    if given(declared.response):
-        lost.hint(f"{path}.response")
-    if given(declared.response_json_schema):
-        lost.hint(f"{path}.responseJsonSchema")
+    for name, raw in (("response", declared.response), ("responseJsonSchema", declared.response_json_schema)):
+        if raw is not ABSENT and given(
+            raw
+        ):  # what it returns: Google's client says so of each function, the model needs it not
+            lost.hint(f"{path}.{name}")
     return tool
 
 
@@ -299,6 +306,10 @@ def _read_config(request: Request, config: GenerationConfig, lost: Lost) -> None
     request.output = _read_output(config, lost)
     if config.response_modalities and [name.upper() for name in config.response_modalities] != ["TEXT"]:
         lost.field("generationConfig.responseModalities")
+    if given(config.speech_config):
+        lost.field("generationConfig.speechConfig")
+    if given(config.image_config):
+        lost.field("generationConfig.imageConfig")
     if config.media_resolution is not None:
         lost.hint("generationConfig.mediaResolution")
 

@@ -187,7 +187,7 @@ class _Candidate:
         """What the open text relies on, by source and place: Google may tell it again with more."""
 
     def add_text(self, text: str, events: list[Event]) -> None:
-        if self._kind != "text":
+        if self._kind != "text" or self._unsigned is not None:
             self._open("text", Text(""), events)
         if self._size <= MAX_CITED_CHARS:
             self._pieces.append(text)

@@ -44,6 +44,7 @@ from ._citations import MAX_CITATIONS, MAX_CITED_CHARS, cited, write_grounding
 from ._citations import Cited as CitedBytes
 from ._errors import write_error
 from ._finish import write_finish
+from ._media import AUDIO
 from ._usage import write_usage
 from ._write_parts import write_block, write_call, write_thinking
 
@@ -196,7 +197,7 @@ class StreamWriter:
                 return self._event(choice, b'{"text":' + _encode(event.text) + b',"thought":true}')
             case "audio":
                 source = found.block.source if isinstance(found.block, Audio) else None
-                media_type = source.media_type if source is not None else ""
+                media_type = (source.media_type if source is not None else "") or AUDIO
                 return self._event(choice, _encode({"inlineData": {"mimeType": media_type, "data": event.text}}))
             case _:
                 return self._event(choice, _encode({"audioTranscription": {"text": event.text}}))

@@ -6,12 +6,13 @@ Sources: Gemini API reference, "Generating content" (generateContent, Content, P
 
 Two sets. What a provider answers is read leniently: what is unknown is ignored. What a caller asks is read strictly (`Asked...`), so that a
 field nobody knows is noticed; then `_names` says which it was. Google's parser takes each name in camel and in snake case; these
-take the former, and `_names` rewrites the latter.
+take the former, and `_names` rewrites the latter, slowly. Where Google's client for Python writes snake case (which it does below the
+objects that it converts), both are taken here (`_Spelt`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -22,13 +23,29 @@ OTHER = "(other)"
 """Where `_names` puts an object of a kind that nobody knows, whole. No name of Google's has brackets."""
 
 
-def given(raw: msgspec.Raw) -> bool:
+def given(value: object) -> bool:
     """Neither left out nor null."""
-    return raw is not ABSENT and raw != ABSENT
+    return value is not ABSENT and value is not None and value != ABSENT
 
 
 class _Wire(msgspec.Struct, rename="camel", omit_defaults=True):
     pass
+
+
+class _Spelt(_Wire):
+    """With fields `snake_NAME` for those that come in both spellings; after reading, only `NAME` is set."""
+
+    SNAKES: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.SNAKES:
+            value = getattr(self, f"snake_{name}")
+            if value is None or value is ABSENT:
+                continue
+            if given(getattr(self, name)):
+                raise ValueError(f"{name!r} stands in two spellings")
+            setattr(self, name, value)
+            setattr(self, f"snake_{name}", ABSENT if isinstance(value, msgspec.Raw) else None)
 
 
 # -- parts
@@ -97,21 +114,29 @@ class Part(_Wire):
     other: msgspec.Raw = msgspec.field(default=ABSENT, name=OTHER)
 
 
-class AskedBlob(Blob, forbid_unknown_fields=True):
-    pass
+class AskedBlob(Blob, _Spelt, forbid_unknown_fields=True):
+    SNAKES = ("mime_type", "display_name")
+    snake_mime_type: str | None = msgspec.field(default=None, name="mime_type")
+    snake_display_name: str | None = msgspec.field(default=None, name="display_name")
 
 
-class AskedFileData(FileData, forbid_unknown_fields=True):
-    pass
+class AskedFileData(FileData, _Spelt, forbid_unknown_fields=True):
+    SNAKES = ("mime_type", "file_uri", "display_name")
+    snake_mime_type: str | None = msgspec.field(default=None, name="mime_type")
+    snake_file_uri: str | None = msgspec.field(default=None, name="file_uri")
+    snake_display_name: str | None = msgspec.field(default=None, name="display_name")
 
 
 class AskedCall(FunctionCall, forbid_unknown_fields=True):
     pass
 
 
-class AskedResponsePart(ResponsePart, forbid_unknown_fields=True):
+class AskedResponsePart(ResponsePart, _Spelt, forbid_unknown_fields=True):
+    SNAKES = ("inline_data", "file_data")
     inline_data: AskedBlob | None = None
     file_data: AskedFileData | None = None
+    snake_inline_data: AskedBlob | None = msgspec.field(default=None, name="inline_data")
+    snake_file_data: AskedFileData | None = msgspec.field(default=None, name="file_data")
 
 
 class AskedResponse(FunctionResponse, forbid_unknown_fields=True):
@@ -128,6 +153,7 @@ class AskedPart(Part, forbid_unknown_fields=True):
     function_call: AskedCall | None = None
     function_response: AskedResponse | None = None
     audio_transcription: AskedTranscription | None = None
+    video_metadata: msgspec.Raw = ABSENT
 
 
 class AskedContent(_Wire, forbid_unknown_fields=True):
@@ -141,10 +167,17 @@ _Positive = Annotated[int, msgspec.Meta(ge=1)] | None
 _Natural = Annotated[int, msgspec.Meta(ge=0)] | None
 
 
-class ThinkingConfig(_Wire, forbid_unknown_fields=True):
+_Budget = Annotated[int, msgspec.Meta(ge=-1)] | None
+
+
+class ThinkingConfig(_Spelt, forbid_unknown_fields=True):
+    SNAKES = ("include_thoughts", "thinking_budget", "thinking_level")
     include_thoughts: bool | None = None
-    thinking_budget: Annotated[int, msgspec.Meta(ge=-1)] | None = None
+    thinking_budget: _Budget = None
     thinking_level: str | None = None
+    snake_include_thoughts: bool | None = msgspec.field(default=None, name="include_thoughts")
+    snake_thinking_budget: _Budget = msgspec.field(default=None, name="thinking_budget")
+    snake_thinking_level: str | None = msgspec.field(default=None, name="thinking_level")
 
 
 class GenerationConfig(_Wire, forbid_unknown_fields=True):
@@ -165,15 +198,20 @@ class GenerationConfig(_Wire, forbid_unknown_fields=True):
     logprobs: _Natural = None
     response_modalities: list[str] | None = None
     media_resolution: str | None = None
+    speech_config: msgspec.Raw = ABSENT
+    image_config: msgspec.Raw = ABSENT
 
 
-class FunctionDeclaration(_Wire, forbid_unknown_fields=True):
+class FunctionDeclaration(_Spelt, forbid_unknown_fields=True):
+    SNAKES = ("parameters_json_schema", "response_json_schema")
     name: str | None = None
     description: str | None = None
     parameters: msgspec.Raw = ABSENT
     parameters_json_schema: msgspec.Raw = ABSENT
     response: msgspec.Raw = ABSENT
     response_json_schema: msgspec.Raw = ABSENT
+    snake_parameters_json_schema: msgspec.Raw = msgspec.field(default=ABSENT, name="parameters_json_schema")
+    snake_response_json_schema: msgspec.Raw = msgspec.field(default=ABSENT, name="response_json_schema")
 
 
 class AskedTool(_Wire, forbid_unknown_fields=True):
@@ -211,6 +249,8 @@ class AskedRequest(_Wire, forbid_unknown_fields=True):
     labels: dict[str, str] | None = None
     service_tier: str | None = None
     store: bool | None = None
+    safety_settings: msgspec.Raw = ABSENT
+    cached_content: str | None = None
     model: str | None = None
     """The path's; in the body only where requests stand in others (countTokens, batches)."""
 

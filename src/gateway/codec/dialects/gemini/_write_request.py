@@ -4,6 +4,7 @@
   behind the calls. A turn of the system amid the conversation is text of the user at its place.
 - JSON Schemas of tools and answers stand as they are in `parametersJsonSchema` and `responseJsonSchema`; strict tools are asked for with the mode
   VALIDATED, which holds for all of them.
+- A tool that takes free text becomes one with a parameter `input`.
 - A thought that nobody signed is sent as a thought; one that another provider signed is left out.
 - For Gemini 3 and later the first call of a turn that Google did not sign gets Google's own word for such a call
   (`_signature.SKIP`); they take pictures inside results, where for older ones they stand behind the results.
@@ -305,7 +306,8 @@ def _write_tool(tool: Tool, i: int, lost: Lost) -> dict[str, Any]:
     if tool.description:
         declared["description"] = tool.description
     if tool.custom:
-        lost.field(f"tools[{i}].custom")
+        if tool.grammar is not None:
+            lost.field(f"tools[{i}].grammar")
         declared["parametersJsonSchema"] = _CUSTOM
     elif tool.parameters is not None:
         declared["parametersJsonSchema"] = tool.parameters

@@ -304,7 +304,8 @@ LOST: list[tuple[Request, list[str], list[str]]] = [
     (asked(service_tier="scale"), [], ["service_tier"]),
     (asked(service_tier="auto"), [], []),
     (asked(hosted_tools=[HostedTool("anthropic", "web_search", raw({}))]), ["hosted_tools[0]"], []),
-    (asked(tools=[Tool("f", cache=MARK), Tool("p", custom=True)]), ["tools[1].custom"], ["tools[0].cache"]),
+    (asked(tools=[Tool("f", cache=MARK), Tool("p", custom=True)]), [], ["tools[0].cache"]),
+    (asked(tools=[Tool("p", custom=True, grammar=raw({}))]), ["tools[0].grammar"], []),
     (asked(tool_choice=ToolChoice("required")), ["tool_choice"], []),
     (asked(output=OutputFormat("json_schema", "n", "d", raw({}))), ["output.description"], ["output.name"]),
     (asked(system=[Text("s", MARK), Refusal("no")]), ["system[1]"], ["system[0].cache"]),
@@ -358,6 +359,7 @@ def test_a_turn_of_the_system_stands_at_its_place() -> None:
 @pytest.mark.parametrize(
     ("source", "part"),
     [
+        (Inline("", "UklGRiQAAABXRUJQ"), {"inlineData": {"mimeType": "image/webp", "data": "UklGRiQAAABXRUJQ"}}),
         (Inline("", "/9j/4AAQ"), {"inlineData": {"mimeType": "image/jpeg", "data": "/9j/4AAQ"}}),
         (
             Address("https://e.example/a.png"),
@@ -371,6 +373,20 @@ def test_a_turn_of_the_system_stands_at_its_place() -> None:
 def test_a_picture_says_what_it_is_as_far_as_it_is_known(source: Any, part: dict[str, Any]) -> None:
     body, _ = written(asked(user(Image(source))))
     assert body["contents"][0]["parts"] == [part]
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type"),
+    [
+        ("UklGRiQAAABXQVZFZm10", "audio/wav"),
+        ("UklGRiQAAABYWFhYZm10", "audio/*"),
+        ("AAAA", "audio/*"),
+        ("UklGR", "audio/*"),
+    ],
+)
+def test_sound_says_what_it_is_as_far_as_it_is_known(data: str, media_type: str) -> None:
+    body, _ = written(asked(user(Audio(Inline("", data)))))
+    assert body["contents"][0]["parts"] == [{"inlineData": {"mimeType": media_type, "data": data}}]
 
 
 def test_a_plain_text_is_a_document_of_its_name() -> None:

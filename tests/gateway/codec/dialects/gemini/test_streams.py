@@ -243,6 +243,12 @@ def test_a_name_that_comes_ends_the_call_that_was_open() -> None:
     assert [(e.index, e.text) for e in events if isinstance(e, Delta)] == [(0, "{}"), (1, "{}")]
 
 
+def test_a_text_behind_a_signature_is_another_one() -> None:
+    stream = event({"text": "a", "thoughtSignature": "c2ln"}) + event({"text": "b"}, finishReason="STOP")
+    told = [e for e in read(stream) if isinstance(e, Delta | Signed)]
+    assert told == [Delta(0, "text", "a"), Signed(1, Signature("gemini", "c2ln")), Delta(2, "text", "b")]
+
+
 def test_an_empty_stream_and_one_of_pings_have_no_end() -> None:
     assert read(b"") == []
     assert not any(
@@ -366,6 +372,11 @@ BLOCKS: list[tuple[Block, list[Event], list[Any]]] = [
         Audio(Inline("audio/pcm", "")),
         [Delta(0, "audio", "AAAA"), Delta(0, "transcript", "Hi.")],
         [{"inlineData": {"mimeType": "audio/pcm", "data": "AAAA"}}, {"audioTranscription": {"text": "Hi."}}],
+    ),
+    (
+        Audio(Inline("", "")),
+        [Delta(0, "audio", "AAAA")],
+        [{"inlineData": {"mimeType": "audio/*", "data": "AAAA"}}],
     ),
     (Opaque("gemini", "executableCode", raw({"executableCode": {}})), [], [{"executableCode": {}}]),
     (Opaque("anthropic", "x", raw({})), [], []),
