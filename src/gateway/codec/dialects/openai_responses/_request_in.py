@@ -11,7 +11,8 @@ they came, with references replaced by the items they name and `previous_respons
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import msgspec
 
@@ -57,7 +58,8 @@ from gateway.codec.dialects.openai_responses._wire import (
     UnreadableError,
     _Wire,
     decode,
-    read_item,
+    is_told,
+    read_items,
 )
 
 _LOGPROBS = "message.output_text.logprobs"
@@ -97,7 +99,6 @@ class _Body(_Wire):
 
 _body_decoder = msgspec.json.Decoder(_Body)
 _text_decoder = msgspec.json.Decoder(str)
-_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def read_request(body: bytes, lost: Lost) -> Request:
@@ -164,18 +165,20 @@ def _note_lost(body: _Body, lost: Lost) -> None:
         lost.field("background")
     if body.previous_response_id is not None:
         lost.field("previous_response_id")
-    if body.conversation != ABSENT:
+    if is_told(body.conversation):
         lost.field("conversation")
-    if body.prompt != ABSENT:
+    if is_told(body.prompt):
         lost.field("prompt")
     if body.safety_identifier is not None and body.user not in (None, body.safety_identifier):
         lost.hint("user")
-    for name in ("prompt_cache_key", "prompt_cache_retention"):
-        if getattr(body, name) is not None:
-            lost.hint(name)
-    for name in ("client_metadata", "stream_options"):
-        if getattr(body, name) != ABSENT:
-            lost.hint(name)
+    if body.prompt_cache_key is not None:
+        lost.hint("prompt_cache_key")
+    if body.prompt_cache_retention is not None:
+        lost.hint("prompt_cache_retention")
+    if is_told(body.client_metadata):
+        lost.hint("client_metadata")
+    if is_told(body.stream_options):
+        lost.hint("stream_options")
 
 
 # -- the conversation
@@ -187,11 +190,11 @@ def _read_input(body: _Body, conversation: _Conversation) -> None:
     if first == b'"':
         conversation.messages.append(Message("user", [Text(_text_decoder.decode(raw))]))
     elif first == b"[":
-        for at, item in enumerate(_list_decoder.decode(raw)):
-            conversation.add(item, f"input[{at}]")
-    elif raw != ABSENT:
+        for item, each, path in read_items(raw, "input", conversation.lost):
+            conversation.add(item, each, path)
+    elif is_told(raw):
         raise UnreadableError("Expected a text or a list of items", "input")
-    elif body.previous_response_id is None and body.conversation == ABSENT and body.prompt == ABSENT:
+    elif body.previous_response_id is None and not is_told(body.conversation) and not is_told(body.prompt):
         raise UnreadableError("Nothing is asked: a text or a list of items is needed", "input")
 
 
@@ -210,34 +213,30 @@ class _Conversation:
         self.messages: list[Message] = []
         self.more_tools: list[tuple[str, list[msgspec.Raw]]] = []
         """Such as a client declares amid the conversation, and where."""
-        self._lost = lost
+        self.lost = lost
         self._results: Message | None = None
         """The last turn, where it holds results of tools."""
         self._signatures: dict[str, Signature] = {}
         """Of calls, by their ids."""
 
-    def add(self, raw: msgspec.Raw, path: str) -> None:
-        item: Item = read_item(raw, path, self._lost)
-        match item:
-            case MessageItem():
-                self._add_message(item, path)
-            case FunctionCall() | CustomToolCall():
-                self._say([block_of_call(item, path, self._lost)])
-            case FunctionCallOutput() | CustomToolCallOutput() if item.call_id:
-                content = blocks_of_output(item.output, path, self._lost)
-                name = joined_name(item.namespace, item.name) if item.name else ""
-                self._return(ToolResult(item.call_id, content, name=name))
-            case FunctionCallOutput() | CustomToolCallOutput():  # of no call
-                self._return(Opaque(_signed.OWN, "function_call_output", raw))
-            case ReasoningItem():
-                self._add_reasoning(item, path)
-            case OpaquePart():
-                self._add_opaque(item, path)
+    def add(self, item: Item, raw: msgspec.Raw, path: str) -> None:
+        _ADDING[type(item)](self, item, raw, path)
 
-    def _add_message(self, item: MessageItem, path: str) -> None:
-        blocks = blocks_of_message(item, path, self._lost)
+    def _add_call(self, item: FunctionCall | CustomToolCall, raw: msgspec.Raw, path: str) -> None:
+        self._say([block_of_call(item, path, self.lost)])
+
+    def _add_output(self, item: FunctionCallOutput | CustomToolCallOutput, raw: msgspec.Raw, path: str) -> None:
+        if not item.call_id:  # of no call
+            self._return(Opaque(_signed.OWN, "function_call_output", raw))
+            return
+        content = blocks_of_output(item.output, path, self.lost)
+        name = joined_name(item.namespace, item.name) if item.name else ""
+        self._return(ToolResult(item.call_id, content, name=name))
+
+    def _add_message(self, item: MessageItem, raw: msgspec.Raw, path: str) -> None:
+        blocks = blocks_of_message(item, path, self.lost)
         if item.phase is not None:
-            self._lost.hint(f"{path}.phase")
+            self.lost.hint(f"{path}.phase")
         match item.role:
             case "assistant":
                 self._say(blocks)
@@ -250,7 +249,7 @@ class _Conversation:
             case _:
                 raise UnreadableError("Expected 'user', 'assistant', 'system' or 'developer'", f"{path}.role")
 
-    def _add_reasoning(self, item: ReasoningItem, path: str) -> None:
+    def _add_reasoning(self, item: ReasoningItem, raw: msgspec.Raw, path: str) -> None:
         if item.encrypted_content is not None and (signed := _signed.call_of(item.encrypted_content)) is not None:
             self._signatures[signed[0]] = signed[1]
             return
@@ -258,13 +257,13 @@ class _Conversation:
         if blocks:
             self._say(blocks)
         else:
-            self._lost.hint(path)  # a reference to what the provider keeps
+            self.lost.hint(path)  # a reference to what the provider keeps
 
-    def _add_opaque(self, item: OpaquePart, path: str) -> None:
+    def _add_opaque(self, item: OpaquePart, raw: msgspec.Raw, path: str) -> None:
         block = Opaque(_signed.OWN, item.kind, item.value)
         match item.kind:
             case "item_reference":
-                self._lost.field(path)
+                self.lost.field(path)
             case "additional_tools":
                 try:
                     self.more_tools.append((f"{path}.tools", _more_tools_decoder.decode(item.value).tools))
@@ -302,3 +301,14 @@ class _Conversation:
                     if isinstance(block, ToolCall):
                         block.signature = self._signatures.get(block.id)
         return self.messages
+
+
+_ADDING: dict[type, Callable[[_Conversation, Any, msgspec.Raw, str], None]] = {
+    MessageItem: _Conversation._add_message,
+    FunctionCall: _Conversation._add_call,
+    CustomToolCall: _Conversation._add_call,
+    FunctionCallOutput: _Conversation._add_output,
+    CustomToolCallOutput: _Conversation._add_output,
+    ReasoningItem: _Conversation._add_reasoning,
+    OpaquePart: _Conversation._add_opaque,
+}

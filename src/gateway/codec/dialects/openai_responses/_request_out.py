@@ -199,7 +199,7 @@ class _Items:
         first, rest, at = blocks[0], blocks, 0
         instructions = None
         if isinstance(first, Text) and first.cache is None:
-            instructions, rest, at = first.text, blocks[1:], 1
+            instructions, rest, at = first.text or None, blocks[1:], 1
         self._add_said("system", rest, "system", at)
         return instructions
 

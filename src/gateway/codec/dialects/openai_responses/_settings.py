@@ -32,6 +32,7 @@ from gateway.codec.dialects.openai_responses._wire import (
     UnreadableError,
     _Wire,
     decode,
+    is_told,
     kind_of,
 )
 
@@ -86,7 +87,7 @@ def _read_tool(kind: str, raw: msgspec.Raw, path: str, lost: Lost) -> Tool:
         raise UnreadableError("A tool needs a name", f"{path}.name")
     if isinstance(found, CustomTool):
         return Tool(found.name, found.description or "", custom=True, grammar=_grammar(found.format))
-    parameters = found.parameters if found.parameters != ABSENT else None
+    parameters = found.parameters if is_told(found.parameters) else None
     return Tool(found.name, found.description or "", parameters, found.strict)
 
 
@@ -278,7 +279,7 @@ def read_format(form: TextFormat, lost: Lost) -> OutputFormat | None:
         case "json_object":
             return OutputFormat("json")
         case "json_schema":
-            if form.schema == ABSENT:
+            if not is_told(form.schema):
                 raise UnreadableError("A format of type 'json_schema' needs a schema", "text.format.schema")
             return OutputFormat("json_schema", form.name or "", form.description or "", form.schema, form.strict)
     lost.field("text.format")

@@ -11,7 +11,7 @@ fails then is wrong.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -23,6 +23,12 @@ ABSENT = msgspec.Raw(b"null")
 """A union with Raw would admit nothing but null."""
 
 OPAQUE = "throughway.opaque"
+
+
+def is_told(raw: msgspec.Raw) -> bool:
+    """It is neither absent nor null."""
+    return raw is not ABSENT and raw != ABSENT
+
 
 HINTS = frozenset(
     (
@@ -209,14 +215,31 @@ class _Kind(msgspec.Struct):
 
 
 _kind = msgspec.json.Decoder(_Kind)
+_kinds = msgspec.json.Decoder(list[_Kind])
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def read_item(raw: msgspec.Raw, path: str, lost: Lost) -> Item:
-    """An item of the input or the output; one of an unknown type as `OpaquePart`."""
+    """An item of the output; one of an unknown type as `OpaquePart`."""
     try:
         known = _kind.decode(raw)
     except msgspec.ValidationError as error:
         raise _unreadable(error, path) from error
+    return _read_item(known, raw, path, lost)
+
+
+def read_items(raw: msgspec.Raw, path: str, lost: Lost) -> Iterator[tuple[Item, msgspec.Raw, str]]:
+    """All items of a list, each with the JSON that it came as and its path."""
+    try:
+        kinds = _kinds.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _unreadable(error, path) from error
+    for at, (known, each) in enumerate(zip(kinds, _elements.decode(raw), strict=True)):
+        where = f"{path}[{at}]"
+        yield _read_item(known, each, where, lost), each, where
+
+
+def _read_item(known: _Kind, raw: msgspec.Raw, path: str, lost: Lost) -> Item:
     kind = known.type or ("message" if known.role is not None else "item_reference")  # the type of both may be left out
     decoder = _ITEMS.get(kind)
     if decoder is None:
@@ -300,7 +323,6 @@ def _information(decoder: msgspec.json.Decoder[Any]) -> inspect.Type:
 
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def _pruned(raw: bytes, kind: inspect.Type, path: str, lost: Lost) -> bytes:
