@@ -12,6 +12,7 @@ and waits for; the Open Responses specification for the fields of a response tha
     _request_out     a request for a provider
     _answer          whole answers
     _output          the response object as it is written
+    _unwrapping      inputs of custom tools, out of arguments of functions
     _finish          why an answer has ended
     _usage           what it used
     _stream_in       a provider's stream

@@ -27,6 +27,7 @@ from gateway.codec.dialects.openai_responses._output import (
     MessageOut,
     TextPart,
     call_item,
+    custom_names,
     image_item,
     item_id,
     reasoning_item,
@@ -34,6 +35,7 @@ from gateway.codec.dialects.openai_responses._output import (
     signature_item,
     text_part,
 )
+from gateway.codec.dialects.openai_responses._unwrapping import unwrapped
 from gateway.codec.dialects.openai_responses._usage import read_usage, write_usage
 from gateway.codec.dialects.openai_responses._wire import (
     ABSENT,
@@ -162,7 +164,7 @@ def write_answer(answer: Answer, request: Request | None = None) -> bytes:
     made.service_tier = answer.service_tier
     made.usage = write_usage(answer.usage)
     choice = answer.choices[0] if answer.choices else Choice([])
-    output = _Output(answer.id)
+    output = _Output(answer.id, custom_names(request) if request is not None else frozenset())
     for block in choice.blocks:
         output.add(block)
     made.output = output.items
@@ -178,10 +180,11 @@ def write_answer(answer: Answer, request: Request | None = None) -> bytes:
 class _Output:
     """Blocks, put into items."""
 
-    def __init__(self, response_id: str) -> None:
+    def __init__(self, response_id: str, custom: frozenset[str]) -> None:
         self.items: list[object] = []
         self.refused = False
         self._id = response_id
+        self._custom = custom
 
     def add(self, block: Block) -> None:
         match block:
@@ -195,7 +198,10 @@ class _Output:
             case ToolCall():
                 if block.signature is not None:
                     self.items.append(signature_item(block, self._item_id("rs")))
-                self.items.append(call_item(block, self._id, len(self.items)))
+                call = block
+                if block.name in self._custom and not block.custom:
+                    call = ToolCall(block.id, block.name, unwrapped(block.arguments), custom=True)
+                self.items.append(call_item(call, self._id, len(self.items)))
             case Opaque(_signed.OWN):
                 self.items.append(block.value)
             case Image():

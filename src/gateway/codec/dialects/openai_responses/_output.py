@@ -93,6 +93,11 @@ def signature_item(call: ToolCall, id_: str) -> ReasoningOut:
     return ReasoningOut(id_, "completed", [], None, _signed.of_call(call.id, call.signature))
 
 
+def custom_names(request: Request) -> frozenset[str]:
+    """Of tools that take free text: a call of one by a provider that has no such tools is of a function."""
+    return frozenset(tool.name for tool in request.tools if tool.custom)
+
+
 def call_item(call: ToolCall, response_id: str, place: int, status: str = "completed") -> CallOut | CustomCallOut:
     namespace, name = split_name(call.name)
     if call.custom:

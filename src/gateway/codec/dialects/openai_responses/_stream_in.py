@@ -74,6 +74,7 @@ class _Part(msgspec.Struct):
 class _Event(msgspec.Struct):
     type: str = ""
     output_index: int = -1
+    item_id: str = ""
     content_index: int = 0
     summary_index: int = 0
     delta: str = ""
@@ -137,7 +138,8 @@ class StreamReader:
     def __init__(self) -> None:
         self._began = False
         self._over = False
-        self._items: dict[int, _Item] = {}
+        self._items: dict[int | str, _Item] = {}
+        """By their place in the output, or by their ids, where a provider (llama.cpp) tells no place."""
         self._blocks = 0
         self._calls: dict[str, int] = {}
         """The blocks of calls, by their ids."""
@@ -227,18 +229,21 @@ class StreamReader:
     # -- items
 
     def _item_of(self, event: _Event) -> _Item:
-        item = self._items.get(event.output_index)
+        key = event.output_index if event.output_index >= 0 else event.item_id
+        item = self._items.get(key)
         if item is None or item.done:
             state = "after its end" if item is not None else "before it was added"
-            raise AnswerError(f"{event.type} of item {event.output_index} {state}")
+            raise AnswerError(f"{event.type} of item {key!r} {state}")
         return item
 
     def _add_item(self, event: _Event, data: bytes) -> None:
         self._must_have_begun(event)
-        if event.output_index in self._items:
-            raise AnswerError(f"item {event.output_index} was added twice")
         found = read_item(event.item, "item", _ignored)
-        item = self._items[event.output_index] = _Item(_kind_of(found))
+        key = _key_of(event, found)
+        known = self._items.get(key)
+        if known is not None and not (key == "" and known.done):  # of such as have no id one may follow the other
+            raise AnswerError(f"item {key!r} was added twice")
+        item = self._items[key] = _Item(_kind_of(found))
         if isinstance(found, FunctionCall | CustomToolCall):
             self._begin_call(item, found)
 
@@ -255,13 +260,14 @@ class StreamReader:
     def _end_item_event(self, event: _Event, data: bytes) -> None:
         self._must_have_begun(event)
         found = read_item(event.item, "item", _ignored)
-        item = self._items.get(event.output_index)
-        if item is None:
-            item = self._items[event.output_index] = _Item(_kind_of(found))
+        key = _key_of(event, found)
+        item = self._items.get(key)
+        if item is None or (key == "" and item.done):
+            item = self._items[key] = _Item(_kind_of(found))
         elif item.done:
-            raise AnswerError(f"item {event.output_index} ended twice")
+            raise AnswerError(f"item {key!r} ended twice")
         elif item.kind != _kind_of(found):
-            raise AnswerError(f"item {event.output_index} began as {item.kind} and ended as {_kind_of(found)}")
+            raise AnswerError(f"item {key!r} began as {item.kind} and ended as {_kind_of(found)}")
         self._complete(item, found, event.item)
         self._end_item(item)
 
@@ -363,7 +369,7 @@ class StreamReader:
         item = self._item_of(event)
         place = event.content_index
         if place in item.blocks:
-            raise AnswerError(f"part {place} of item {event.output_index} was added twice")
+            raise AnswerError(f"part {place} of a {item.kind} was added twice")
         match event.part.type if event.part is not None else "":
             case "output_text" | "text":
                 self._begin_block(item, place, Text(""))
@@ -390,14 +396,11 @@ class StreamReader:
             self._out.append(Delta(open_.index, "thinking", "\n\n"))
 
     def _delta(self, event: _Event, place: int, kind: _Kind, block: Callable[[], Block] | None) -> None:
-        item = self._items.get(event.output_index)
-        if item is None or item.done:
-            self._item_of(event)  # which says what is wrong
-            return
+        item = self._item_of(event)
         open_ = item.blocks.get(place)
         if open_ is None:
             if block is None:
-                raise AnswerError(f"{event.type} of item {event.output_index}, which is no such call")
+                raise AnswerError(f"{event.type} of a {item.kind}")
             open_ = self._begin_block(item, place, block())
         elif open_.ended:
             raise AnswerError(f"{event.type} after the end of its part")
@@ -443,6 +446,22 @@ class StreamReader:
             raise AnswerError(f"{event.type} of a part that is not open")
         if event.annotation != ABSENT:
             self._out.append(Cited(open_.index, citation_of(event.annotation, "annotation")))
+
+
+class _Named(msgspec.Struct):
+    id: str | None = None
+    call_id: str | None = None
+
+
+_named_decoder = msgspec.json.Decoder(_Named)
+
+
+def _key_of(event: _Event, item: Item) -> int | str:
+    """Where an item stands, or what it is called; llama.cpp calls a call by the id of the call."""
+    if event.output_index >= 0:
+        return event.output_index
+    named = _named_decoder.decode(item.value if isinstance(item, OpaquePart) else event.item)
+    return named.id or named.call_id or event.item_id
 
 
 def _kind_of(item: Item) -> str:

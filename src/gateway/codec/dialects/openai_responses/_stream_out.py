@@ -47,6 +47,7 @@ from gateway.codec.dialects.openai_responses._output import (
     ResponseOut,
     TextPart,
     call_item,
+    custom_names,
     image_item,
     item_id,
     reasoning_item,
@@ -54,6 +55,7 @@ from gateway.codec.dialects.openai_responses._output import (
     signature_item,
 )
 from gateway.codec.dialects.openai_responses._parts import annotation_of
+from gateway.codec.dialects.openai_responses._unwrapping import Unwrapping
 from gateway.codec.dialects.openai_responses._usage import write_usage
 from gateway.codec.dialects.openai_responses._wire import ReasoningText, RefusalPart, SummaryText
 
@@ -93,7 +95,20 @@ class _Message:
 class _Said:
     """A block that is being said."""
 
-    __slots__ = ("block", "chars", "head", "id", "kept", "kind", "message", "part", "place", "tail", "waits")
+    __slots__ = (
+        "block",
+        "chars",
+        "head",
+        "id",
+        "kept",
+        "kind",
+        "message",
+        "part",
+        "place",
+        "tail",
+        "unwrapping",
+        "waits",
+    )
 
     def __init__(self, block: Block, kind: str, place: int) -> None:
         self.block = block
@@ -109,6 +124,8 @@ class _Said:
         self.kept: list[str] = []
         self.chars = 0
         self.message: _Message | None = None
+        self.unwrapping: Unwrapping | None = None
+        """Where a function of another dialect stands for a custom tool."""
         self.head = b""
         """What stands before the text of a delta, and what after."""
         self.tail = b""
@@ -251,6 +268,7 @@ class StreamWriter:
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self._custom = custom_names(request)
         self._sequence = 0
         self._response: ResponseOut | None = None
         self._said: dict[int, _Said] = {}
@@ -310,7 +328,7 @@ class StreamWriter:
     def _begin(self, event: Began) -> bytes:
         if self._response is not None:
             raise AnswerError("the stream began twice")
-        made = self._response = response(event.id, event.model, event.created_s, self._request)
+        made = self._response = response(event.id, event.model or self._request.model, event.created_s, self._request)
         return self._event(_Lifecycle("response.created", self._sequence, made)) + self._event(
             _Lifecycle("response.in_progress", self._sequence, made)
         )
@@ -413,13 +431,15 @@ class StreamWriter:
         if block.signature is not None:
             out = self._whole_item(signature_item(block, item_id("rs", answer.id, len(self._items))))
         place = len(self._items)
-        call = ToolCall(block.id, block.name, "", block.custom)
-        said = self._said[index] = _Said(call, "input" if block.custom else "arguments", place)
+        wrapped = not block.custom and block.name in self._custom
+        call = ToolCall(block.id, block.name, "", block.custom or wrapped)
+        said = self._said[index] = _Said(call, "input" if call.custom else "arguments", place)
+        said.unwrapping = Unwrapping() if wrapped else None
         item = call_item(call, answer.id, place, "in_progress")
         said.id = item.id
         self._prepare(said, "")
         out += self._add_item(item)
-        return out + self._say(said, block.arguments) if block.arguments else out
+        return out + self._tell(said, block.arguments) if block.arguments else out
 
     def _prepare(self, said: _Said, index: str, rest: bytes = b"") -> None:
         """What all deltas of a block have in common."""
@@ -428,6 +448,11 @@ class StreamWriter:
         head = f'event: {kind}\ndata: {{"type":"{kind}","item_id":{_encode(said.id).decode()},"output_index":{said.place}{where},"delta":'
         said.head = head.encode()
         said.tail = rest + b',"sequence_number":'
+
+    def _tell(self, said: _Said, text: str) -> bytes:
+        if said.unwrapping is not None:
+            text = said.unwrapping.feed(text)
+        return self._say(said, text) if text else b""
 
     def _say(self, said: _Said, text: str) -> bytes:
         told = _encode(text)
@@ -449,7 +474,7 @@ class StreamWriter:
             raise AnswerError(f"a delta of block {event.index}, which is not open")
         kind = _KIND_OF_DELTA.get(said.kind)
         if event.kind == kind or (event.kind == "transcript" and kind == "text"):
-            return self._say(said, event.text) if event.text else b""
+            return self._tell(said, event.text) if event.text else b""
         if event.kind == "audio" or not kind:  # which has no place here
             return b""
         raise AnswerError(f"a delta of {event.kind} in a block of {kind}")
@@ -557,6 +582,9 @@ class StreamWriter:
     def _end_call(self, said: _Said) -> bytes:
         call = said.block
         assert isinstance(call, ToolCall)
+        out = b""
+        if said.unwrapping is not None and (rest := said.unwrapping.end()):
+            out = self._say(said, rest)
         call.arguments = text = said.text()
         done: _Any
         if call.custom:
@@ -565,7 +593,7 @@ class StreamWriter:
         else:
             kind = "response.function_call_arguments.done"
             done = _ArgumentsDone(kind, self._sequence, said.id, said.place, text)
-        out = self._event(done)
+        out += self._event(done)
         return out + self._end_item(said.place, call_item(call, self._answer().id, said.place, self._status()))
 
     # -- the end

@@ -85,6 +85,20 @@ def test_an_answer_is_the_same_again(answer: Answer) -> None:
     assert plain(DIALECT.read_answer(DIALECT.write_answer(answer))) == plain(answer)
 
 
+@settings(max_examples=25, deadline=None)
+@given(sayable_answers())
+def test_an_output_can_be_the_next_input(answer: Answer) -> None:
+    """As clients send it back that keep the state themselves, and as whoever stores it puts it in before the next request."""
+    output = json.loads(DIALECT.write_answer(answer))["output"]
+    lost = Lost()
+    body = {"model": "m", "input": [{"role": "user", "content": "Hi"}, *output]}
+    request = DIALECT.read_request(json.dumps(body).encode(), lost)
+    assert (lost.fields, lost.hints) == ([], [])
+    assert plain([block for message in request.messages[1:] for block in message.blocks]) == plain(
+        answer.choices[0].blocks
+    )
+
+
 # -- streams
 
 

@@ -232,6 +232,10 @@ def test_a_response_tells_what_was_asked() -> None:
     assert (response["id"], response["model"], response["top_logprobs"]) == ("resp_1", "m", 3)
 
 
+def test_a_response_has_the_model_that_was_asked_where_a_provider_tells_none() -> None:
+    assert written(Began("r", ""), Finished("stop"), Ended())[-1]["response"]["model"] == ASKED.model
+
+
 def test_blocks_that_are_given_to_it_are_not_changed() -> None:
     events: list[Event] = [
         *(BEGAN, BlockBegan(0, Text("")), Cited(0, Citation(url="https://example.com"))),
