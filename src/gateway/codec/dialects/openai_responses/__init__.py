@@ -17,6 +17,7 @@ and waits for; the Open Responses specification for the fields of a response tha
     _usage           what it used
     _stream_in       a provider's stream
     _stream_out      a stream for a caller
+    _events          its events
     _errors          errors
 
 Bodies come in that `_fastpath.jsonscan` has admitted: JSON that is carried on unread (schemas, hosted tools) is checked there.

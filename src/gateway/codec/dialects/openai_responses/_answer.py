@@ -21,7 +21,12 @@ from gateway.base.messages import (
 )
 from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_responses import _finish, _signed
-from gateway.codec.dialects.openai_responses._blocks import block_of_call, blocks_of_message, blocks_of_reasoning
+from gateway.codec.dialects.openai_responses._blocks import (
+    block_of_call,
+    block_of_search,
+    blocks_of_message,
+    blocks_of_reasoning,
+)
 from gateway.codec.dialects.openai_responses._output import (
     CallOut,
     MessageOut,
@@ -46,7 +51,9 @@ from gateway.codec.dialects.openai_responses._wire import (
     OutputText,
     ReasoningItem,
     RefusalPart,
+    SearchCall,
     UnreadableError,
+    kind_of,
     read_item,
 )
 
@@ -141,10 +148,12 @@ def blocks_of_item(item: object, raw: msgspec.Raw, path: str) -> list[Block]:
             return blocks_of_reasoning(item)
         case FunctionCall() | CustomToolCall():
             return [block_of_call(item, path, ignored)]
+        case SearchCall():
+            return [block_of_search(item, raw)]
         case OpaquePart():
             return [Opaque(_signed.OWN, item.kind, raw)]
         case _:  # results of calls that the provider made itself
-            return [Opaque(_signed.OWN, "function_call_output", raw)]
+            return [Opaque(_signed.OWN, kind_of(raw, path), raw)]
 
 
 # -- writing

@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.base.messages import Block, Document, Image, Lost, Opaque, ResultBlock, Text, Thinking, ToolCall
 from gateway.codec.dialects.openai_responses import _signed
-from gateway.codec.dialects.openai_responses._parts import block_of, joined_name
+from gateway.codec.dialects.openai_responses._parts import SEARCH, block_of, joined_name
 from gateway.codec.dialects.openai_responses._wire import (
     Caller,
     CustomToolCall,
@@ -18,6 +18,7 @@ from gateway.codec.dialects.openai_responses._wire import (
     PlainText,
     ReasoningItem,
     ReasoningText,
+    SearchCall,
 )
 
 
@@ -60,6 +61,13 @@ def block_of_call(item: FunctionCall | CustomToolCall, path: str, lost: Lost) ->
     if isinstance(item, FunctionCall):
         return ToolCall(item.call_id, name, item.arguments)
     return ToolCall(item.call_id, name, item.input, custom=True)
+
+
+def block_of_search(item: SearchCall, raw: msgspec.Raw) -> ToolCall | Opaque:
+    """A call of the client's own search, or what the provider's has done."""
+    if item.execution != "client" or not item.call_id:
+        return Opaque(_signed.OWN, "tool_search_call", raw)
+    return ToolCall(item.call_id, SEARCH, bytes(item.arguments).decode())
 
 
 def _note_caller(caller: Caller | None, path: str, lost: Lost) -> None:

@@ -5,11 +5,13 @@ Ids of items are made of the response's id and the place of the item, so that th
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import msgspec
 
 from gateway.base.messages import Image, Inline, Request, Text, Thinking, ToolCall
 from gateway.codec.dialects.openai_responses import _signed
-from gateway.codec.dialects.openai_responses._parts import annotation_of, split_name
+from gateway.codec.dialects.openai_responses._parts import SEARCH, annotation_of, object_of, split_name
 from gateway.codec.dialects.openai_responses._settings import (
     Chosen,
     ReasoningSettings,
@@ -63,11 +65,22 @@ class CustomCallOut(msgspec.Struct, tag="custom_tool_call", omit_defaults=True):
     namespace: str | None = None
 
 
+class SearchOut(msgspec.Struct, tag="tool_search_call"):
+    id: str
+    status: str
+    call_id: str
+    arguments: msgspec.Raw
+    execution: str = "client"
+
+
 class ImageOut(msgspec.Struct, tag="image_generation_call", omit_defaults=True):
     id: str
     status: str
     result: str
     output_format: str | None = None
+
+
+CallItem: TypeAlias = CallOut | CustomCallOut | SearchOut
 
 
 def item_id(prefix: str, response_id: str, place: int) -> str:
@@ -98,7 +111,9 @@ def custom_names(request: Request) -> frozenset[str]:
     return frozenset(tool.name for tool in request.tools if tool.custom)
 
 
-def call_item(call: ToolCall, response_id: str, place: int, status: str = "completed") -> CallOut | CustomCallOut:
+def call_item(call: ToolCall, response_id: str, place: int, status: str = "completed") -> CallItem:
+    if call.name == SEARCH:
+        return SearchOut(item_id("tsc", response_id, place), status, call.id, object_of(call.arguments or "{}"))
     namespace, name = split_name(call.name)
     if call.custom:
         return CustomCallOut(item_id("ctc", response_id, place), call.id, name, call.arguments, namespace)

@@ -2,6 +2,9 @@
 
 A tool of a namespace (`{"type": "namespace", "name": "mcp__github", "tools": [...]}`, as Codex declares those of MCP servers) is called by
 two names here and by one elsewhere: `ns--mcp__github--create_issue`.
+
+A search of tools that the client runs (`{"type": "tool_search", "execution": "client"}`, by which Codex has a model find those of MCP
+servers) is a tool, a call and a result of their own kinds here; elsewhere it is a function, whose name no client can mean otherwise.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ from gateway.codec.dialects.openai_responses._wire import (
 
 # -- names of tools
 
+SEARCH = "tw--tool_search"
+
 _NAMESPACED = "ns--"
 
 
@@ -56,6 +61,18 @@ def split_name(name: str) -> tuple[str | None, str]:
         if namespace and mark and own:
             return namespace, own
     return None, name
+
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def object_of(arguments: str) -> msgspec.Raw:
+    """Arguments of a search, which are an object here; what is none is what is looked for."""
+    try:
+        _object.decode(arguments)
+    except (msgspec.DecodeError, RecursionError):
+        return encoded({"query": arguments})
+    return msgspec.Raw(arguments.encode())
 
 
 # -- cache marks

@@ -31,6 +31,7 @@ from gateway.base.messages import (
 from gateway.codec.dialects.openai_responses import _signed
 from gateway.codec.dialects.openai_responses._blocks import (
     block_of_call,
+    block_of_search,
     blocks_of_message,
     blocks_of_output,
     blocks_of_reasoning,
@@ -55,8 +56,10 @@ from gateway.codec.dialects.openai_responses._wire import (
     MessageItem,
     OpaquePart,
     ReasoningItem,
+    SearchCall,
+    SearchOutput,
     UnreadableError,
-    _Wire,
+    Wire,
     decode,
     is_told,
     read_items,
@@ -66,7 +69,7 @@ _LOGPROBS = "message.output_text.logprobs"
 _ENCRYPTED = "reasoning.encrypted_content"
 
 
-class _Body(_Wire):
+class _Body(Wire):
     model: str | None = None
     input: msgspec.Raw = ABSENT
     instructions: str | None = None
@@ -233,6 +236,17 @@ class _Conversation:
         name = joined_name(item.namespace, item.name) if item.name else ""
         self._return(ToolResult(item.call_id, content, name=name))
 
+    def _add_search(self, item: SearchCall, raw: msgspec.Raw, path: str) -> None:
+        self._say([block_of_search(item, raw)])
+
+    def _add_found(self, item: SearchOutput, raw: msgspec.Raw, path: str) -> None:
+        """Tools that were found may be called from then on."""
+        if item.execution != "client" or not item.call_id:
+            self._return(Opaque(_signed.OWN, "tool_search_output", raw))
+            return
+        self.more_tools.append((f"{path}.tools", item.tools))
+        self._return(ToolResult(item.call_id, [Text(msgspec.json.encode(item.tools).decode())]))
+
     def _add_message(self, item: MessageItem, raw: msgspec.Raw, path: str) -> None:
         blocks = blocks_of_message(item, path, self.lost)
         if item.phase is not None:
@@ -310,5 +324,7 @@ _ADDING: dict[type, Callable[[_Conversation, Any, msgspec.Raw, str], None]] = {
     FunctionCallOutput: _Conversation._add_output,
     CustomToolCallOutput: _Conversation._add_output,
     ReasoningItem: _Conversation._add_reasoning,
+    SearchCall: _Conversation._add_search,
+    SearchOutput: _Conversation._add_found,
     OpaquePart: _Conversation._add_opaque,
 }

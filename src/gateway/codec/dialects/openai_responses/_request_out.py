@@ -24,7 +24,7 @@ from gateway.base.messages import (
     ToolResult,
 )
 from gateway.codec.dialects.openai_responses import _signed
-from gateway.codec.dialects.openai_responses._parts import part_of, said_part_of, split_name
+from gateway.codec.dialects.openai_responses._parts import SEARCH, object_of, part_of, said_part_of, split_name
 from gateway.codec.dialects.openai_responses._settings import (
     VERBOSITIES,
     Chosen,
@@ -40,6 +40,8 @@ from gateway.codec.dialects.openai_responses._wire import (
     FunctionCall,
     PlainText,
     ReasoningText,
+    SearchCall,
+    SearchOutput,
     SummaryText,
 )
 
@@ -176,6 +178,17 @@ def _note_lost(request: Request, lost: Lost) -> None:
         lost.field("choices")
 
 
+_tools_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def _tools_in(result: ToolResult) -> list[msgspec.Raw]:
+    """Such as a search has found; none where it says something else."""
+    try:
+        return _tools_decoder.decode("".join(block.text for block in result.content if isinstance(block, Text)))
+    except msgspec.DecodeError:
+        return []
+
+
 # -- the conversation
 
 
@@ -189,6 +202,8 @@ class _Items:
         self._lost = lost
         self._custom: set[str] = set()
         """Ids of calls of custom tools."""
+        self._searches: set[str] = set()
+        """The same of searches of tools."""
         self._parts: list[object] = []
         """Of a message that is not complete yet."""
 
@@ -279,7 +294,10 @@ class _Items:
             self._lost.hint(f"{path}.cache")
         namespace, name = split_name(block.name)
         call_id = _short(block.id)
-        if block.custom:
+        if name == SEARCH:
+            self._searches.add(block.id)
+            self.items.append(SearchCall(object_of(block.arguments), call_id, "client"))
+        elif block.custom:
             self._custom.add(block.id)
             self.items.append(CustomToolCall(call_id, name, block.arguments, namespace=namespace))
         else:
@@ -290,6 +308,8 @@ class _Items:
             self._lost.hint(f"{path}.is_error")
         if block.cache is not None:
             self._lost.hint(f"{path}.cache")
+        if block.call_id in self._searches:
+            return SearchOutput(_tools_in(block), _short(block.call_id), "client")
         output: str | list[object]
         match block.content:
             case []:

@@ -20,7 +20,7 @@ from gateway.base.messages import (
     Tool,
     ToolChoice,
 )
-from gateway.codec.dialects.openai_responses._parts import encoded, joined_name, split_name
+from gateway.codec.dialects.openai_responses._parts import SEARCH, encoded, joined_name, split_name
 from gateway.codec.dialects.openai_responses._signed import OWN
 from gateway.codec.dialects.openai_responses._wire import (
     ABSENT,
@@ -29,8 +29,9 @@ from gateway.codec.dialects.openai_responses._wire import (
     Format,
     FunctionTool,
     NamespaceTool,
+    SearchTool,
     UnreadableError,
-    _Wire,
+    Wire,
     decode,
     is_told,
     kind_of,
@@ -51,17 +52,31 @@ BUDGETS: dict[Effort, int] = {
 
 
 def read_tools(raws: list[msgspec.Raw], path: str, lost: Lost, request: Request) -> None:
-    tools, hosted = list(request.tools), list(request.hosted_tools)
+    """Adds to the tools of `request`; such as are known already are not added again."""
+    tools, hosted = list[Tool](), list(request.hosted_tools)
     for at, raw in enumerate(raws):
         where = f"{path}[{at}]"
         kind = kind_of(raw, where)
-        if kind == "namespace":
+        if kind == "tool_search":
+            _read_search(raw, where, lost, tools, hosted)
+        elif kind == "namespace":
             tools += _read_namespace(raw, where, lost)
         elif kind in TOOLS:
             tools.append(_read_tool(kind, raw, where, lost))
         else:
             hosted.append(HostedTool(OWN, kind, raw))
-    request.tools, request.hosted_tools = tools, hosted
+    known = {tool.name for tool in request.tools}
+    request.tools = [*request.tools, *(tool for tool in tools if tool.name not in known)]
+    request.hosted_tools = hosted
+
+
+def _read_search(raw: msgspec.Raw, path: str, lost: Lost, tools: list[Tool], hosted: list[HostedTool]) -> None:
+    found: SearchTool = decode(TOOLS["tool_search"], raw, path, lost)
+    if found.execution != "client":
+        hosted.append(HostedTool(OWN, "tool_search", raw))
+        return
+    parameters = found.parameters if is_told(found.parameters) else None
+    tools.append(Tool(SEARCH, found.description or "", parameters))
 
 
 def _read_namespace(raw: msgspec.Raw, path: str, lost: Lost) -> list[Tool]:
@@ -141,6 +156,8 @@ class _WrittenFunction(msgspec.Struct, tag="function", omit_defaults=True):
 
 
 def _written_tool(tool: Tool, name: str, path: str, lost: Lost) -> object:
+    if name == SEARCH:
+        return SearchTool("client", tool.description or None, tool.parameters or ABSENT)
     if not tool.custom:
         return _WrittenFunction(name, tool.parameters, tool.strict is True, tool.description)
     form = None
@@ -156,7 +173,7 @@ def _written_tool(tool: Tool, name: str, path: str, lost: Lost) -> object:
 # -- the choice of them
 
 
-class Chosen(_Wire):
+class Chosen(Wire):
     """A choice that is an object, or one of the tools of such a choice."""
 
     type: str
@@ -212,7 +229,7 @@ def write_tool_choice(request: Request) -> str | Chosen | None:
 # -- reasoning
 
 
-class ReasoningSettings(_Wire):
+class ReasoningSettings(Wire):
     effort: str | None = None
     summary: str | None = None
     generate_summary: str | None = None
@@ -256,7 +273,7 @@ def write_reasoning(reasoning: Reasoning, lost: Lost) -> ReasoningSettings:
 # -- the form of the answer
 
 
-class TextFormat(_Wire):
+class TextFormat(Wire):
     type: str
     name: str | None = None
     description: str | None = None
@@ -264,7 +281,7 @@ class TextFormat(_Wire):
     strict: bool | None = None
 
 
-class TextSettings(_Wire):
+class TextSettings(Wire):
     format: TextFormat | None = None
     verbosity: str | None = None
 

@@ -60,6 +60,7 @@ from gateway.codec.dialects.openai_responses._wire import (
     MessageItem,
     OpaquePart,
     ReasoningItem,
+    SearchCall,
     UnreadableError,
     read_item,
 )
@@ -474,9 +475,11 @@ def _kind_of(item: Item) -> str:
             return "function_call"
         case CustomToolCall():
             return "custom_tool_call"
+        case SearchCall():
+            return "tool_search_call"
         case OpaquePart():
             return item.kind
-    return "function_call_output"
+    return "output"
 
 
 _HANDLERS: dict[str, Callable[[StreamReader, _Event, bytes], None]] = {

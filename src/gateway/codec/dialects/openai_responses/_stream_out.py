@@ -9,7 +9,7 @@ part; thoughts, calls and what the provider's tools did are an item each.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 
@@ -41,6 +41,20 @@ from gateway.base.messages import (
 from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_responses import _finish, _signed
 from gateway.codec.dialects.openai_responses._errors import error_event
+from gateway.codec.dialects.openai_responses._events import (
+    Annotated,
+    ArgumentsDone,
+    InputDone,
+    ItemEvent,
+    Lifecycle,
+    PartEvent,
+    RefusalDone,
+    SummaryDone,
+    SummaryEvent,
+    TextDone,
+    ThoughtDone,
+    Written,
+)
 from gateway.codec.dialects.openai_responses._output import (
     ErrorOut,
     MessageOut,
@@ -54,7 +68,7 @@ from gateway.codec.dialects.openai_responses._output import (
     response,
     signature_item,
 )
-from gateway.codec.dialects.openai_responses._parts import annotation_of
+from gateway.codec.dialects.openai_responses._parts import SEARCH, annotation_of
 from gateway.codec.dialects.openai_responses._unwrapping import Unwrapping
 from gateway.codec.dialects.openai_responses._usage import write_usage
 from gateway.codec.dialects.openai_responses._wire import ReasoningText, RefusalPart, SummaryText
@@ -134,117 +148,6 @@ class _Said:
         return "".join(self.kept)
 
 
-# -- events
-
-
-class _Lifecycle(msgspec.Struct):
-    type: str
-    sequence_number: int
-    response: ResponseOut
-
-
-class _ItemEvent(msgspec.Struct):
-    type: str
-    sequence_number: int
-    output_index: int
-    item: object
-
-
-class _PartEvent(msgspec.Struct):
-    type: str
-    sequence_number: int
-    item_id: str
-    output_index: int
-    content_index: int
-    part: object
-
-
-class _SummaryEvent(msgspec.Struct):
-    type: str
-    sequence_number: int
-    item_id: str
-    output_index: int
-    summary_index: int
-    part: object
-
-
-class _TextDone(msgspec.Struct):
-    type: str
-    sequence_number: int
-    item_id: str
-    output_index: int
-    content_index: int
-    text: str
-    logprobs: list[object]
-
-
-class _RefusalDone(msgspec.Struct):
-    type: str
-    sequence_number: int
-    item_id: str
-    output_index: int
-    content_index: int
-    refusal: str
-
-
-class _ThoughtDone(msgspec.Struct):
-    type: str
-    sequence_number: int
-    item_id: str
-    output_index: int
-    content_index: int
-    text: str
-
-
-class _SummaryDone(msgspec.Struct):
-    type: str
-    sequence_number: int
-    item_id: str
-    output_index: int
-    summary_index: int
-    text: str
-
-
-class _ArgumentsDone(msgspec.Struct):
-    type: str
-    sequence_number: int
-    item_id: str
-    output_index: int
-    arguments: str
-
-
-class _InputDone(msgspec.Struct):
-    type: str
-    sequence_number: int
-    item_id: str
-    output_index: int
-    input: str
-
-
-class _Annotated(msgspec.Struct):
-    type: str
-    sequence_number: int
-    item_id: str
-    output_index: int
-    content_index: int
-    annotation_index: int
-    annotation: object
-
-
-_Any: TypeAlias = (
-    _Lifecycle
-    | _ItemEvent
-    | _PartEvent
-    | _SummaryEvent
-    | _TextDone
-    | _RefusalDone
-    | _ThoughtDone
-    | _SummaryDone
-    | _ArgumentsDone
-    | _InputDone
-    | _Annotated
-)
-
 _DELTAS = {
     "text": "response.output_text.delta",
     "refusal": "response.refusal.delta",
@@ -260,6 +163,7 @@ _KIND_OF_DELTA: dict[str, Literal["text", "thinking", "arguments", "refusal", "t
     "summary": "thinking",
     "arguments": "arguments",
     "input": "arguments",
+    "search": "arguments",
 }
 
 
@@ -316,9 +220,12 @@ class StreamWriter:
 
     # -- events
 
-    def _event(self, event: _Any) -> bytes:
+    def _event(self, event: Written) -> bytes:
         self._sequence += 1
-        return b"event: %b\ndata: %b\n\n" % (event.type.encode(), _encode(event))
+        told = _encode(event)
+        if b"\n" in told or b"\r" in told:  # of JSON that is carried as it came; a line end would end the event's data
+            told = msgspec.json.format(told, indent=-1)
+        return b"event: %b\ndata: %b\n\n" % (event.type.encode(), told)
 
     def _answer(self) -> ResponseOut:
         if self._response is None:
@@ -329,19 +236,19 @@ class StreamWriter:
         if self._response is not None:
             raise AnswerError("the stream began twice")
         made = self._response = response(event.id, event.model or self._request.model, event.created_s, self._request)
-        return self._event(_Lifecycle("response.created", self._sequence, made)) + self._event(
-            _Lifecycle("response.in_progress", self._sequence, made)
+        return self._event(Lifecycle("response.created", self._sequence, made)) + self._event(
+            Lifecycle("response.in_progress", self._sequence, made)
         )
 
     def _add_item(self, item: object) -> bytes:
         """Announces an item, which stands at the next place."""
         place = len(self._items)
         self._items.append(None)
-        return self._event(_ItemEvent("response.output_item.added", self._sequence, place, item))
+        return self._event(ItemEvent("response.output_item.added", self._sequence, place, item))
 
     def _end_item(self, place: int, item: object) -> bytes:
         self._items[place] = item
-        return self._event(_ItemEvent("response.output_item.done", self._sequence, place, item))
+        return self._event(ItemEvent("response.output_item.done", self._sequence, place, item))
 
     def _whole_item(self, item: object) -> bytes:
         place = len(self._items)
@@ -362,7 +269,7 @@ class StreamWriter:
         sealed = self._seal()
         place = len(self._items)
         match block:
-            case Thinking() if block.redacted or (block.signature is not None and not block.text):
+            case Thinking() if block.redacted:
                 self._said[event.index] = _Said(block, "", place)
                 return sealed + self._whole_item(reasoning_item(block, item_id("rs", answer.id, place)))
             case Thinking():
@@ -399,7 +306,7 @@ class StreamWriter:
         said.id = message.id
         self._prepare(said, "content_index", b',"logprobs":[]' if kind == "text" else b"")
         out += self._event(
-            _PartEvent("response.content_part.added", self._sequence, message.id, message.place, said.part, part)
+            PartEvent("response.content_part.added", self._sequence, message.id, message.place, said.part, part)
         )
         return out + self._say(said, block.text) if block.text else out
 
@@ -421,9 +328,9 @@ class StreamWriter:
         said.waits = False
         if said.kind == "summary":
             kind = "response.reasoning_summary_part.added"
-            return self._event(_SummaryEvent(kind, self._sequence, said.id, said.place, 0, SummaryText("")))
+            return self._event(SummaryEvent(kind, self._sequence, said.id, said.place, 0, SummaryText("")))
         kind = "response.content_part.added"
-        return self._event(_PartEvent(kind, self._sequence, said.id, said.place, 0, ReasoningText("")))
+        return self._event(PartEvent(kind, self._sequence, said.id, said.place, 0, ReasoningText("")))
 
     def _begin_call(self, index: int, block: ToolCall) -> bytes:
         answer = self._answer()
@@ -433,7 +340,8 @@ class StreamWriter:
         place = len(self._items)
         wrapped = not block.custom and block.name in self._custom
         call = ToolCall(block.id, block.name, "", block.custom or wrapped)
-        said = self._said[index] = _Said(call, "input" if call.custom else "arguments", place)
+        kind = "search" if call.name == SEARCH else "input" if call.custom else "arguments"
+        said = self._said[index] = _Said(call, kind, place)
         said.unwrapping = Unwrapping() if wrapped else None
         item = call_item(call, answer.id, place, "in_progress")
         said.id = item.id
@@ -443,7 +351,7 @@ class StreamWriter:
 
     def _prepare(self, said: _Said, index: str, rest: bytes = b"") -> None:
         """What all deltas of a block have in common."""
-        kind = _DELTAS[said.kind]
+        kind = _DELTAS.get(said.kind, "")
         where = f',"{index}":{said.part}' if index else ""
         head = f'event: {kind}\ndata: {{"type":"{kind}","item_id":{_encode(said.id).decode()},"output_index":{said.place}{where},"delta":'
         said.head = head.encode()
@@ -462,6 +370,8 @@ class StreamWriter:
                 f"the answer is longer than {MAX_KEPT_BYTES:,} bytes, which a response must repeat at its end"
             )
         said.kept.append(text)
+        if said.kind == "search":  # which is told as one
+            return b""
         said.chars += len(text)
         first = self._announce_thought(said) if said.waits else b""
         sequence = self._sequence
@@ -504,7 +414,7 @@ class StreamWriter:
         annotation = annotation_of(event.citation, said.chars)
         held.annotations.append(annotation)
         return self._event(
-            _Annotated(
+            Annotated(
                 "response.output_text.annotation.added",
                 self._sequence,
                 message.id,
@@ -524,7 +434,7 @@ class StreamWriter:
                 return self._end_part(said)
             case "thought" | "summary":
                 return self._end_thinking(said)
-            case "arguments" | "input":
+            case "arguments" | "input" | "search":
                 return self._end_call(said)
         return b""
 
@@ -532,18 +442,18 @@ class StreamWriter:
         message, text = said.message, said.text()
         assert message is not None
         part = message.content[said.part]
-        done: _Any
+        done: Written
         if isinstance(part, TextPart):
             part.text = text
             kind = "response.output_text.done"
-            done = _TextDone(kind, self._sequence, message.id, message.place, said.part, text, [])
+            done = TextDone(kind, self._sequence, message.id, message.place, said.part, text, [])
         else:
             part.refusal = text
             kind = "response.refusal.done"
-            done = _RefusalDone(kind, self._sequence, message.id, message.place, said.part, text)
+            done = RefusalDone(kind, self._sequence, message.id, message.place, said.part, text)
         out = self._event(done)
         kind = "response.content_part.done"
-        out += self._event(_PartEvent(kind, self._sequence, message.id, message.place, said.part, part))
+        out += self._event(PartEvent(kind, self._sequence, message.id, message.place, said.part, part))
         message.open -= 1
         return out + self._end_message(message) if message.sealed and not message.open else out
 
@@ -569,14 +479,14 @@ class StreamWriter:
         if not said.waits:
             if said.kind == "summary":
                 kind = "response.reasoning_summary_text.done"
-                out = self._event(_SummaryDone(kind, self._sequence, said.id, said.place, 0, text))
+                out = self._event(SummaryDone(kind, self._sequence, said.id, said.place, 0, text))
                 kind = "response.reasoning_summary_part.done"
-                out += self._event(_SummaryEvent(kind, self._sequence, said.id, said.place, 0, SummaryText(text)))
+                out += self._event(SummaryEvent(kind, self._sequence, said.id, said.place, 0, SummaryText(text)))
             else:
                 kind = "response.reasoning_text.done"
-                out = self._event(_ThoughtDone(kind, self._sequence, said.id, said.place, 0, text))
+                out = self._event(ThoughtDone(kind, self._sequence, said.id, said.place, 0, text))
                 kind = "response.content_part.done"
-                out += self._event(_PartEvent(kind, self._sequence, said.id, said.place, 0, ReasoningText(text)))
+                out += self._event(PartEvent(kind, self._sequence, said.id, said.place, 0, ReasoningText(text)))
         return out + self._end_item(said.place, reasoning_item(thinking, said.id))
 
     def _end_call(self, said: _Said) -> bytes:
@@ -586,14 +496,17 @@ class StreamWriter:
         if said.unwrapping is not None and (rest := said.unwrapping.end()):
             out = self._say(said, rest)
         call.arguments = text = said.text()
-        done: _Any
-        if call.custom:
+        done: Written | None = None
+        if said.kind == "search":
+            pass
+        elif call.custom:
             kind = "response.custom_tool_call_input.done"
-            done = _InputDone(kind, self._sequence, said.id, said.place, text)
+            done = InputDone(kind, self._sequence, said.id, said.place, text)
         else:
             kind = "response.function_call_arguments.done"
-            done = _ArgumentsDone(kind, self._sequence, said.id, said.place, text)
-        out += self._event(done)
+            done = ArgumentsDone(kind, self._sequence, said.id, said.place, text)
+        if done is not None:
+            out += self._event(done)
         return out + self._end_item(said.place, call_item(call, self._answer().id, said.place, self._status()))
 
     # -- the end
@@ -607,7 +520,7 @@ class StreamWriter:
         answer.output = self._items
         answer.end(status, reason)
         self._over = True
-        return out + self._event(_Lifecycle(f"response.{status}", self._sequence, answer))
+        return out + self._event(Lifecycle(f"response.{status}", self._sequence, answer))
 
     def _fail(self, event: Failed) -> bytes:
         """What clients raise an exception for, and the terminal of a response that has begun."""
@@ -620,4 +533,4 @@ class StreamWriter:
         self._response.status = "failed"
         self._response.error = ErrorOut(code, event.message)
         self._response.output = [item for item in self._items if item is not None]
-        return out + self._event(_Lifecycle("response.failed", self._sequence, self._response))
+        return out + self._event(Lifecycle("response.failed", self._sequence, self._response))

@@ -55,31 +55,31 @@ class UnreadableError(ValueError):
         self.path = path
 
 
-class _Wire(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+class Wire(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """One object of the API."""
 
 
 # -- parts of a message, or of what a tool returned
 
 
-class Breakpoint(_Wire):
+class Breakpoint(Wire):
     mode: str | None = None
     ttl: str | None = None
 
 
-class InputText(_Wire, tag="input_text"):
+class InputText(Wire, tag="input_text"):
     text: str
     prompt_cache_breakpoint: Breakpoint | None = None
 
 
-class InputImage(_Wire, tag="input_image"):
+class InputImage(Wire, tag="input_image"):
     image_url: str | None = None
     file_id: str | None = None
     detail: str | None = None
     prompt_cache_breakpoint: Breakpoint | None = None
 
 
-class InputFile(_Wire, tag="input_file"):
+class InputFile(Wire, tag="input_file"):
     file_data: str | None = None
     file_url: str | None = None
     file_id: str | None = None
@@ -88,28 +88,28 @@ class InputFile(_Wire, tag="input_file"):
     prompt_cache_breakpoint: Breakpoint | None = None
 
 
-class AudioData(_Wire):
+class AudioData(Wire):
     data: str
     format: str
 
 
-class InputAudio(_Wire, tag="input_audio"):
+class InputAudio(Wire, tag="input_audio"):
     input_audio: AudioData | None = None
     audio_url: str | None = None
     """As Codex sends what a tool returned."""
 
 
-class OutputText(_Wire, tag="output_text"):
+class OutputText(Wire, tag="output_text"):
     text: str
     annotations: list[msgspec.Raw] | None = None
     logprobs: msgspec.Raw = ABSENT
 
 
-class RefusalPart(_Wire, tag="refusal"):
+class RefusalPart(Wire, tag="refusal"):
     refusal: str
 
 
-class OpaquePart(_Wire, tag=OPAQUE):
+class OpaquePart(Wire, tag=OPAQUE):
     """A part of a type that is not known: never on the wire."""
 
     kind: str
@@ -122,12 +122,12 @@ Part: TypeAlias = InputText | InputImage | InputFile | InputAudio | OutputText |
 # -- items
 
 
-class Caller(_Wire):
+class Caller(Wire):
     type: str
     caller_id: str | None = None
 
 
-class MessageItem(_Wire, tag="message"):
+class MessageItem(Wire, tag="message"):
     role: str
     content: str | list[Part] | None = None
     id: str | None = None
@@ -135,19 +135,19 @@ class MessageItem(_Wire, tag="message"):
     phase: str | None = None
 
 
-class SummaryText(_Wire, tag="summary_text"):
+class SummaryText(Wire, tag="summary_text"):
     text: str
 
 
-class ReasoningText(_Wire, tag="reasoning_text"):
+class ReasoningText(Wire, tag="reasoning_text"):
     text: str
 
 
-class PlainText(_Wire, tag="text"):
+class PlainText(Wire, tag="text"):
     text: str
 
 
-class ReasoningItem(_Wire, tag="reasoning"):
+class ReasoningItem(Wire, tag="reasoning"):
     summary: list[SummaryText | OpaquePart] | None = None
     content: list[ReasoningText | PlainText | OpaquePart] | None = None
     encrypted_content: str | None = None
@@ -155,7 +155,7 @@ class ReasoningItem(_Wire, tag="reasoning"):
     status: str | None = None
 
 
-class FunctionCall(_Wire, tag="function_call"):
+class FunctionCall(Wire, tag="function_call"):
     call_id: str
     name: str
     arguments: str
@@ -165,7 +165,7 @@ class FunctionCall(_Wire, tag="function_call"):
     caller: Caller | None = None
 
 
-class CustomToolCall(_Wire, tag="custom_tool_call"):
+class CustomToolCall(Wire, tag="custom_tool_call"):
     call_id: str
     name: str
     input: str
@@ -175,7 +175,7 @@ class CustomToolCall(_Wire, tag="custom_tool_call"):
     caller: Caller | None = None
 
 
-class FunctionCallOutput(_Wire, tag="function_call_output"):
+class FunctionCallOutput(Wire, tag="function_call_output"):
     call_id: str | None = None
     output: str | list[Part] | None = None
     id: str | None = None
@@ -185,7 +185,7 @@ class FunctionCallOutput(_Wire, tag="function_call_output"):
     caller: Caller | None = None
 
 
-class CustomToolCallOutput(_Wire, tag="custom_tool_call_output"):
+class CustomToolCallOutput(Wire, tag="custom_tool_call_output"):
     call_id: str | None = None
     output: str | list[Part] | None = None
     id: str | None = None
@@ -193,10 +193,36 @@ class CustomToolCallOutput(_Wire, tag="custom_tool_call_output"):
     name: str | None = None
     namespace: str | None = None
     caller: Caller | None = None
+
+
+class SearchCall(Wire, tag="tool_search_call"):
+    arguments: msgspec.Raw
+    call_id: str | None = None
+    execution: str | None = None
+    id: str | None = None
+    status: str | None = None
+    created_by: str | None = None
+
+
+class SearchOutput(Wire, tag="tool_search_output"):
+    tools: list[msgspec.Raw]
+    call_id: str | None = None
+    execution: str | None = None
+    id: str | None = None
+    status: str | None = None
+    created_by: str | None = None
 
 
 Item: TypeAlias = (
-    MessageItem | ReasoningItem | FunctionCall | CustomToolCall | FunctionCallOutput | CustomToolCallOutput | OpaquePart
+    MessageItem
+    | ReasoningItem
+    | FunctionCall
+    | CustomToolCall
+    | FunctionCallOutput
+    | CustomToolCallOutput
+    | SearchCall
+    | SearchOutput
+    | OpaquePart
 )
 
 _ITEMS: dict[str, msgspec.json.Decoder[Any]] = {
@@ -206,6 +232,8 @@ _ITEMS: dict[str, msgspec.json.Decoder[Any]] = {
     "custom_tool_call": msgspec.json.Decoder(CustomToolCall),
     "function_call_output": msgspec.json.Decoder(FunctionCallOutput),
     "custom_tool_call_output": msgspec.json.Decoder(CustomToolCallOutput),
+    "tool_search_call": msgspec.json.Decoder(SearchCall),
+    "tool_search_output": msgspec.json.Decoder(SearchOutput),
 }
 
 
@@ -251,35 +279,42 @@ def _read_item(known: _Kind, raw: msgspec.Raw, path: str, lost: Lost) -> Item:
 # -- tools
 
 
-class FunctionTool(_Wire, tag="function"):
+class FunctionTool(Wire, tag="function"):
     name: str
     description: str | None = None
     parameters: msgspec.Raw = ABSENT
     strict: bool | None = None
 
 
-class Format(_Wire):
+class Format(Wire):
     type: str
     syntax: str | None = None
     definition: str | None = None
 
 
-class CustomTool(_Wire, tag="custom"):
+class CustomTool(Wire, tag="custom"):
     name: str
     description: str | None = None
     format: Format | None = None
 
 
-class NamespaceTool(_Wire, tag="namespace"):
+class NamespaceTool(Wire, tag="namespace"):
     name: str
     description: str | None = None
     tools: list[msgspec.Raw] | None = None
+
+
+class SearchTool(Wire, tag="tool_search"):
+    execution: str | None = None
+    description: str | None = None
+    parameters: msgspec.Raw = ABSENT
 
 
 TOOLS: dict[str, msgspec.json.Decoder[Any]] = {
     "function": msgspec.json.Decoder(FunctionTool),
     "custom": msgspec.json.Decoder(CustomTool),
     "namespace": msgspec.json.Decoder(NamespaceTool),
+    "tool_search": msgspec.json.Decoder(SearchTool),
 }
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from _fastpath.usage import Usage
@@ -33,6 +34,7 @@ from gateway.base.messages import (
 )
 from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_responses import DIALECT, _stream_out
+from gateway.codec.dialects.openai_responses._parts import SEARCH
 from tests.gateway.codec.dialects.openai_responses.strategies import raw
 from tests.gateway.codec.dialects.openai_responses.test_goldens import ASKED, read_stream
 from tests.support.goldens import events_of, plain
@@ -198,6 +200,13 @@ def test_a_thought_that_is_hidden_has_no_part() -> None:
     assert (item["summary"], item.get("content"), item["encrypted_content"]) == ([], None, "tw1.anthropic.x")
 
 
+def test_a_thought_whose_signature_is_known_from_the_start_is_told_all_the_same() -> None:
+    thinking = Thinking(signature=Signature("gemini", "x"))
+    events = written(BEGAN, BlockBegan(0, thinking), Delta(0, "thinking", "Hm."), Finished("stop"), Ended())
+    (item,) = events[-1]["response"]["output"]
+    assert (item["content"][0]["text"], item["encrypted_content"]) == ("Hm.", "tw1.gemini.x")
+
+
 def test_blocks_of_other_dialects_and_of_other_choices_are_left_out() -> None:
     events = written(
         *(BEGAN, BlockBegan(0, Opaque("anthropic", "server_tool_use", raw({}))), BlockEnded(0)),
@@ -213,6 +222,31 @@ def test_an_item_of_the_same_dialect_is_passed_on() -> None:
     opaque = Opaque("openai_responses", "web_search_call", raw(item))
     events = written(BEGAN, BlockBegan(0, opaque), BlockEnded(0), Finished("stop"), Ended())
     assert events[-1]["response"]["output"] == [item]
+
+
+def test_json_of_many_lines_is_one_line_of_a_stream() -> None:
+    value = b'{\r\n "type": "web_search_call",\n "id": "ws_1"\n}'
+    opaque = Opaque("openai_responses", "web_search_call", msgspec.Raw(value))
+    search = ToolCall("c", SEARCH, '{\n "query": "x"\n}')
+    told: list[Event] = [BEGAN, BlockBegan(0, opaque), BlockEnded(0), BlockBegan(1, search), BlockEnded(1)]
+    events = written(*told, Finished("stop"), Ended())
+    items = events[-1]["response"]["output"]
+    assert items[0] == {"type": "web_search_call", "id": "ws_1"}
+    assert items[1]["arguments"] == {"query": "x"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [('{"query":"x"}', {"query": "x"}), ("", {}), ("x y", {"query": "x y"}), ("[1]", {"query": "[1]"})],
+)
+def test_a_search_of_tools_is_told_as_one(arguments: str, told: object) -> None:
+    deltas = [Delta(0, "arguments", each) for each in arguments]
+    call = BlockBegan(0, ToolCall("c", SEARCH, ""))
+    events = written(BEGAN, call, *deltas, BlockEnded(0), Finished("tool_calls"), Ended())
+    assert kinds(events)[2:-1] == ["output_item.added", "output_item.done"]
+    (item,) = events[-1]["response"]["output"]
+    assert (item["type"], item["call_id"], item["execution"]) == ("tool_search_call", "c", "client")
+    assert item["arguments"] == told
 
 
 def test_nothing_follows_an_error() -> None:
