@@ -109,6 +109,7 @@ cdef struct Scan:
     Py_ssize_t closing                  # the offset of the object's brace
     int count
     int containers                      # opened so far, below the top level
+    int max_containers
     Py_ssize_t structure                # seen so far, below the top level
     int slots_in_use                    # of `slots`: a power of two
     uint8_t closers[MAX_DEPTH]          # the bracket that each open container waits for
@@ -120,7 +121,7 @@ cdef inline Py_ssize_t note(Scan* state, Fault fault, Py_ssize_t at) noexcept no
     state.fault_at = at
     return -1
 
-cpdef tuple scan(bytes body, tuple keys=*, int max_depth=*)
+cpdef tuple scan(bytes body, tuple keys=*, int max_depth=*, int max_containers=*)
 
 # Resolves the escapes of the `size` bytes between a string's quotes into `out`, which must hold as many bytes; lone
 # surrogates become three bytes that are no UTF-8. Returns the size of the result, -1 where an escape is malformed.

@@ -14,11 +14,15 @@ class ScanError(ValueError):
     key: str | None
     def __init__(self, kind: str, offset: int, key: str | None = None) -> None: ...
 
-def scan(body: bytes, keys: tuple[bytes, ...] = (), max_depth: int = 100) -> tuple[int, ...]:
+def scan(
+    body: bytes, keys: tuple[bytes, ...] = (), max_depth: int = 100, max_containers: int = 100000
+) -> tuple[int, ...]:
     """Checks `body` and locates the values of the top-level `keys` (UTF-8, compared after resolving escapes).
 
     Returns (start, end) offsets, flat, one pair a key in the order of `keys`, (-1, -1) where it is absent; then, last,
     the offset of the object's closing brace. `body[start:end]` is the value without surrounding white space.
+
+    At most `max_containers` objects and lists (up to 100,000) stand in it: each becomes an object where the body is decoded.
 
     Every byte is checked to be valid UTF-8 and every container to be balanced and at most `max_depth` deep (1 to 1,024;
     the object itself is one deep); strings are delimited and hold no control bytes; the top level is one object of at
@@ -28,5 +32,5 @@ def scan(body: bytes, keys: tuple[bytes, ...] = (), max_depth: int = 100) -> tup
 
     Raises:
         ScanError
-        ValueError: `max_depth` is out of bounds.
+        ValueError: `max_depth` or `max_containers` is out of bounds.
     """

@@ -312,7 +312,7 @@ cdef inline int take_bracket(Scan* state, Py_ssize_t at, int depth) noexcept nog
         if depth == state.max_depth:
             return <int>note(state, DEPTH, at)
         state.containers += 1
-        if state.containers > MAX_CONTAINERS:
+        if state.containers > state.max_containers:
             return <int>note(state, TOO_MANY, at)
         state.closers[depth] = byte + 2     # as ASCII has it, for braces and square brackets alike
         return depth + 1
@@ -682,6 +682,7 @@ cdef void begin_scan(Scan* state, bytes body, int max_depth) noexcept:
     state.resolved = state.resolved_base = NULL
     state.count = 0
     state.containers = 0
+    state.max_containers = MAX_CONTAINERS
     state.structure = 0
     set_slots(state, 32)
 
@@ -727,14 +728,17 @@ cdef tuple locate(Scan* state, tuple keys):
     return spans
 
 
-cpdef tuple scan(bytes body, tuple keys=(), int max_depth=100):
+cpdef tuple scan(bytes body, tuple keys=(), int max_depth=100, int max_containers=MAX_CONTAINERS):
     """Checks `body` and locates the values of the top-level `keys`; see the stub."""
     cdef Scan state
     if body is None or keys is None:
         raise TypeError("body must be bytes and keys a tuple")
     if not 1 <= max_depth <= MAX_DEPTH:
         raise ValueError(f"max_depth must be from 1 to {MAX_DEPTH}")
+    if not 0 <= max_containers <= MAX_CONTAINERS:
+        raise ValueError(f"max_containers must be from 0 to {MAX_CONTAINERS}")
     begin_scan(&state, body, max_depth)
+    state.max_containers = max_containers
     try:
         if read_body(&state) < 0:
             refuse(&state)

@@ -40,6 +40,9 @@ from gateway.base.messages import (
 )
 from gateway.codec.faults import MAX_DEPTH, scan_fault
 
+MAX_CONTAINERS = 20_000
+"""Objects and lists in a body that is read into its canonical form: some 50 ms of the loop. A conversation of a thousand calls has 10,000."""
+
 _keys = CacheKeys(os.urandom(32), b"one reading")
 """What has no key is read differently by some decoders: two equal keys in one object, at any depth."""
 
@@ -68,11 +71,7 @@ def read_governed(
     Raises:
         GatewayError: not one JSON object, a duplicate key, a wrong type, no model.
     """
-    try:
-        start, end, close = scan(body, (b"model",), MAX_DEPTH)
-        _keys.key(body, b"")
-    except ScanError as error:
-        raise scan_fault(error) from error
+    start, end, close = _checked(body)
     lost = Lost()
     request = read(body, lost)
     if model is not None:
@@ -87,6 +86,23 @@ def read_governed(
     _note_bounds(reading, request)
     _Prompt(reading).take(request)
     return reading
+
+
+def read_asked(read: Callable[[bytes, Lost], Request], body: bytes) -> Asked:
+    """A request that was governed natively, in its canonical form. Raises GatewayError."""
+    _checked(body)
+    lost = Lost()
+    return Asked(read(body, lost), lost)
+
+
+def _checked(body: bytes) -> tuple[int, ...]:
+    """Where the value of `model` stands (-1, -1 where there is none), and the closing brace. Raises GatewayError."""
+    try:
+        spans = scan(body, (b"model",), MAX_DEPTH, MAX_CONTAINERS)
+        _keys.key(body, b"")
+    except ScanError as error:
+        raise scan_fault(error) from error
+    return spans
 
 
 def _note_bounds(reading: Reading, request: Request) -> None:

@@ -12,7 +12,7 @@ from gateway.base.context import Context, TargetEntry
 from gateway.base.errors import ENDPOINT_NOT_SERVED, UNSUPPORTED_PARAMETER, GatewayError
 from gateway.base.messages import Lost, Request
 from gateway.codec.dialects import openai
-from gateway.codec.governing import Asked
+from gateway.codec.governing import Asked, read_asked
 from gateway.codec.translation import Follows
 
 JOIN_BYTES = 65_536
@@ -119,8 +119,7 @@ def _asked(ctx: Context) -> Asked:
     assert reading is not None and endpoint is not None
     asked: Asked | None = reading.request
     if asked is None:
-        lost = Lost()
-        asked = reading.request = Asked(endpoint.dialect.read_request(ctx.exchange.body, lost), lost)
+        asked = reading.request = read_asked(endpoint.dialect.read_request, ctx.exchange.body)
     return asked
 
 
