@@ -430,6 +430,17 @@ def test_headers_of_anthropics_clients_reach_anthropic(
     assert request.header("authorization") is None
 
 
+def test_each_client_lists_the_models_that_its_key_may_use(
+    chat: openai.OpenAI, messages: anthropic.Anthropic, generate: genai.Client
+) -> None:
+    names = sorted([*MODELS, "lenient"])
+    assert sorted(model.id for model in chat.models.list()) == names
+    assert sorted(model.id for model in messages.models.list()) == names
+    assert sorted(str(model.name) for model in generate.models.list()) == [f"models/{name}" for name in names]
+    assert messages.models.retrieve("claude").display_name == "claude"
+    assert generate.models.get(model="claude").name == "models/claude"
+
+
 def test_a_text_completion_is_refused_where_the_provider_has_none(chat: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         chat.completions.create(model="claude", prompt="Hello")

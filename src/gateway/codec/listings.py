@@ -12,7 +12,8 @@ import msgspec
 from gateway.base.messages import DialectName
 
 PATHS: dict[str, DialectName] = {"/v1/models": "openai_chat", "/v1beta/models": "gemini"}
-"""Anthropic's clients ask at OpenAI's path, and show themselves by `anthropic-version`."""
+SHOWN_BY: tuple[tuple[bytes, DialectName], ...] = ((b"anthropic-version", "anthropic"), (b"x-goog-api-key", "gemini"))
+"""Headers by which clients show their dialect where they ask at a path that is another's, too."""
 
 _METHODS = ["generateContent", "streamGenerateContent", "countTokens"]
 _NEVER = "1970-01-01T00:00:00Z"

@@ -37,7 +37,6 @@ from gateway.base.errors import (
     Fault,
     GatewayError,
 )
-from gateway.base.messages import DialectName
 from gateway.base.ports import Exchange
 from gateway.codec import listings
 from gateway.codec.dialects import openai
@@ -284,9 +283,8 @@ class Pipeline:
             raise _wrong_method(exchange.method, b"GET, HEAD")
         self._authenticate.authenticate(ctx)
         assert ctx.key is not None
-        dialect: DialectName = (
-            "anthropic" if exchange.header(b"anthropic-version") is not None else listings.PATHS[listing]
-        )
+        shown = (dialect for header, dialect in listings.SHOWN_BY if exchange.header(header) is not None)
+        dialect = next(shown, listings.PATHS[listing])
         name = unquote(path[len(listing) + 1 :])
         if name:
             body = listings.write_model(find_model(ctx.compiled, ctx.key, name).model.name, dialect)
