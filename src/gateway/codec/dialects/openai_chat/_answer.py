@@ -47,7 +47,8 @@ class _Choice(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    choices: list[_Choice]
+    choices: list[_Choice] | None = None
+    error: msgspec.Raw = ABSENT
     id: str | None = None
     model: str | None = None
     created: float | None = None
@@ -64,6 +65,8 @@ _decoder = msgspec.json.Decoder(_Answer)
 def read_answer(body: bytes) -> Answer:
     """Raises AnswerError."""
     told = decode_leniently(_decoder, body)
+    if told.error is not ABSENT and told.error != ABSENT:
+        raise AnswerError("the answer is an error, under a status of success")
     if not told.choices:
         raise AnswerError("the answer has no choices")
     if len(told.choices) > MAX_CHOICES:

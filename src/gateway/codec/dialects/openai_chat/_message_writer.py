@@ -31,6 +31,8 @@ MAX_CALL_ID_CHARS = 40
 
 _FOLLOWS = "The result is in the next message of the user."
 """Of a tool whose result holds no text."""
+_FAILED = "The call has failed."
+"""Of a tool that has failed without a word: this dialect has no other sign of it."""
 
 
 def write_messages(request: Request, lost: Lost) -> list[dict[str, Any]]:
@@ -213,7 +215,8 @@ def _result(result: ToolResult, path: str, followers: list[Any], lost: Lost) -> 
         followers.append({"type": "text", "text": f"Result of the tool call {call_id}:"})
         followers += others
         texts = texts or [{"type": "text", "text": _FOLLOWS}]
-    message = {"role": "tool", "tool_call_id": call_id, "content": _content(texts) if texts else ""}
+    nothing = _FAILED if result.is_error else ""
+    message = {"role": "tool", "tool_call_id": call_id, "content": _content(texts) if texts else nothing}
     if result.name:
         message["name"] = result.name
     return message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -12,6 +13,10 @@ from msgspec import inspect
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 """Numbers come through as they were written."""
+
+_NAME = re.compile(r"[\w:/-]{1,64}", re.ASCII)
+_UNNAMED = "?"
+"""In place of a key that no name of a field looks like: paths are shown in headers and logs."""
 
 
 def without_unknown(body: bytes, type_: inspect.Type) -> tuple[bytes, list[str]]:
@@ -33,11 +38,11 @@ def _prune(value: Any, type_: inspect.Type, path: str, paths: list[str]) -> None
             return
         fields = _fields(struct.cls)
         for key in list(value):
-            here = f"{path}.{key}" if path else key
             if key in fields:
-                _prune(value[key], fields[key], here, paths)
+                _prune(value[key], fields[key], f"{path}.{key}" if path else key, paths)
             else:
-                paths.append(here)
+                named = key if _NAME.fullmatch(key) else _UNNAMED
+                paths.append(f"{path}.{named}" if path else named)
                 del value[key]
     elif isinstance(value, list):
         items = _one(type_, inspect.ListType)

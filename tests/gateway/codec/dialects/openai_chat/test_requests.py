@@ -113,6 +113,12 @@ def test_what_is_no_json_is_refused(broken: bytes) -> None:
     assert refused.value.fault is INVALID_JSON or broken.startswith(b"[")
 
 
+@pytest.mark.parametrize("key", ["", "a b", "x\r\ny: z", "é", "k" * 65])
+def test_a_key_that_looks_like_no_field_is_not_repeated(key: str) -> None:
+    DIALECT.read_request(body(**{key: 1}), lost := Lost())
+    assert lost.fields == ["?"]
+
+
 def test_numbers_come_through_beside_a_field_that_nobody_knows() -> None:
     """Such a request is read a second time: what is kept unread must not change by it."""
     schema = b'{"multipleOf":0.10,"maximum":12345678901234567890,"minimum":1.5e-7}'
@@ -260,6 +266,14 @@ def test_results_come_first_and_their_images_behind_them_all() -> None:
         "messages[1].blocks[1].content[0]",
         "messages[1].blocks[2].is_error",
     ]
+
+
+@pytest.mark.parametrize(("content", "said"), [([], "The call has failed."), ([Text("No file")], "No file")])
+def test_a_tool_that_has_failed_is_not_without_a_word(content: list[Any], said: str) -> None:
+    failed = Message("user", [ToolResult("call_a", content, is_error=True)])
+    found, _, hints = written(Request(model="m", messages=[Message("assistant", [call()]), failed]))
+    assert found["messages"][1]["content"] == said
+    assert hints == ["messages[1].blocks[0].is_error"]
 
 
 @pytest.mark.parametrize(
