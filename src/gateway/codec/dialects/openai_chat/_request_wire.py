@@ -49,9 +49,22 @@ class Custom(wire.Custom, forbid_unknown_fields=True):
     pass
 
 
+class Google(wire.Google, forbid_unknown_fields=True):
+    pass
+
+
+class ExtraContent(wire.ExtraContent, forbid_unknown_fields=True):
+    google: Google | None = None
+
+
+class AudioOut(wire.AudioOut, forbid_unknown_fields=True):
+    pass
+
+
 class Call(wire.Call, kw_only=True, forbid_unknown_fields=True):
     function: Function | None = None
     custom: Custom | None = None
+    extra_content: ExtraContent | None = None
     cache_control: Mark | None = None
     provider_specific_fields: msgspec.Raw = ABSENT
 
@@ -64,6 +77,7 @@ class Message(wire.Spoken, kw_only=True, forbid_unknown_fields=True):
     thinking_blocks: list[ThinkingBlock] | None = None
     tool_calls: list[Call] | None = None
     function_call: Function | None = None
+    audio: AudioOut | None = None
     images: list[Part] | None = None
     cache_control: Mark | None = None
     provider_specific_fields: msgspec.Raw = ABSENT

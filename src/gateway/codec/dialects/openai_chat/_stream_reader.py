@@ -258,7 +258,9 @@ class _Choice:
                 return call
             if told.id and call.id != told.id:
                 return None  # a server that always sends the same index
-            return call if told.id or named == call.name else None
+            if told.id:
+                return call
+            return call if named == call.name and not call.is_whole() else None
         if told.id and told.id in self.by_id:
             return self.by_id[told.id]
         return None if told.id or named else self.latest

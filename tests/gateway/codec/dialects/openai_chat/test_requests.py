@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import inspect
 
 from gateway.base.errors import INVALID_JSON, INVALID_VALUE, GatewayError
 from gateway.base.messages import (
@@ -38,6 +39,7 @@ from gateway.base.messages import (
     Video,
 )
 from gateway.codec.dialects.openai_chat import DIALECT
+from gateway.codec.dialects.openai_chat._request_wire import Request as Wire
 
 HELLO = {"role": "user", "content": "Hello"}
 
@@ -111,6 +113,26 @@ def test_what_is_no_json_is_refused(broken: bytes) -> None:
     with pytest.raises(GatewayError) as refused:
         DIALECT.read_request(broken, Lost())
     assert refused.value.fault is INVALID_JSON or broken.startswith(b"[")
+
+
+def structs(type_: object) -> Iterator[type[msgspec.Struct]]:
+    """All that a type is made of."""
+    waiting, seen = [type_], set[object]()
+    while waiting:
+        match waiting.pop():
+            case inspect.StructType(cls=cls, fields=fields) if cls not in seen:
+                seen.add(cls)
+                yield cls
+                waiting += [field.type for field in fields]
+            case inspect.UnionType(types=types):
+                waiting += types
+            case inspect.ListType(item_type=item):
+                waiting.append(item)
+
+
+@pytest.mark.parametrize("struct", [*structs(inspect.type_info(Wire))], ids=lambda struct: struct.__name__)
+def test_no_part_of_a_request_passes_over_what_it_does_not_know(struct: type[msgspec.Struct]) -> None:
+    assert struct.__struct_config__.forbid_unknown_fields
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x\r\ny: z", "é", "k" * 65])
