@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeAlias
 
 import msgspec
@@ -12,7 +12,7 @@ from gateway.base.errors import INVALID_VALUE, GatewayError
 from gateway.base.messages import CacheMark, Lost
 from gateway.codec import signatures
 from gateway.codec.dialects.anthropic import _wire as wire
-from gateway.codec.dialects.anthropic._parts import arguments_of, carrier, citation_of
+from gateway.codec.dialects.anthropic._parts import arguments_of, carrier, citation_of, encode
 
 
 class _Caller(msgspec.Struct):
@@ -64,7 +64,7 @@ class Reader:
             return canonical.Message("system", [])
         return canonical.Message(found.role, self.blocks(found.content, i))
 
-    def blocks(self, content: str | list[wire.Block] | list[wire.TextBlock], i: int) -> list[canonical.Block]:
+    def blocks(self, content: str | Sequence[wire.Block], i: int) -> list[canonical.Block]:
         if isinstance(content, str):
             return [canonical.Text(content)]
         blocks: list[canonical.Block] = []
@@ -129,14 +129,19 @@ class Reader:
     def _redacted_thinking(self, block: wire.RedactedThinkingBlock, at: _Place) -> canonical.Thinking:
         return canonical.Thinking(signature=signatures.taken(block.data, "anthropic"), redacted=True)
 
-    def _image(self, block: wire.ImageBlock, at: _Place) -> canonical.Image:
+    def _image(self, block: wire.ImageBlock, at: _Place) -> canonical.Image | canonical.Opaque:
+        if isinstance(block.source, wire.UnknownSource):
+            return _as_it_came(block, "image")
         if wire.given(block.transformations):
             self._lost.hint(f"{_path(at)}.transformations")
         return canonical.Image(_source(block.source), cache=mark_of(block.cache_control))
 
-    def _search_result(self, block: wire.SearchResultBlock, at: _Place) -> canonical.Document:
+    def _search_result(self, block: wire.SearchResultBlock, at: _Place) -> canonical.Document | canonical.Opaque:
+        texts = _texts(block.content)
+        if texts is None:
+            return _as_it_came(block, "search_result")
         return canonical.Document(
-            text="\n".join(text.text for text in block.content),
+            text=texts,
             title=block.title,
             context=block.source,
             citations=_may_cite(block.citations),
@@ -160,17 +165,42 @@ class Reader:
             case wire.PlainText(data=text):
                 document.text = text
             case wire.Content(content=content):
-                if isinstance(content, str):
-                    document.text = content
-                elif all(isinstance(each, wire.TextBlock) for each in content):
-                    document.text = "\n".join(each.text for each in content if isinstance(each, wire.TextBlock))
-                else:
-                    return canonical.Opaque("anthropic", "document", msgspec.Raw(msgspec.json.encode(block)))
+                document.text = content if isinstance(content, str) else _texts(content)
+                if document.text is None:
+                    return _as_it_came(block, "document")
+            case wire.UnknownSource():
+                return _as_it_came(block, "document")
             case source:
                 document.source = _source(source)
                 if isinstance(document.source, canonical.Address):
                     document.source.media_type = "application/pdf"
         return document
+
+
+def _texts(blocks: Sequence[wire.InnerBlock]) -> str | None:
+    """Of blocks that are all texts."""
+    texts = [block.text for block in blocks if isinstance(block, wire.TextBlock)]
+    return "\n".join(texts) if len(texts) == len(blocks) else None
+
+
+def _as_it_came(block: wire.ImageBlock | wire.DocumentBlock | wire.SearchResultBlock, kind: str) -> canonical.Opaque:
+    """A block of a known type that holds what is unknown, or what has no place in the canonical form."""
+    fields = msgspec.structs.asdict(block)
+    source = block.source
+    if isinstance(source, wire.UnknownSource):
+        fields["source"] = source.value
+    elif isinstance(source, wire.Content):
+        fields["source"] = {"type": "content", "content": _unwrapped(source.content)}
+    elif isinstance(block, wire.SearchResultBlock):
+        fields["content"] = _unwrapped(block.content)
+    given = {name: value for name, value in fields.items() if value is not None and value is not wire.ABSENT}
+    return canonical.Opaque("anthropic", kind, msgspec.Raw(encode({"type": kind, **given})))
+
+
+def _unwrapped(content: str | Sequence[wire.InnerBlock]) -> object:
+    if isinstance(content, str):
+        return content
+    return [block.value if isinstance(block, wire.UnknownBlock) else block for block in content]
 
 
 _Place: TypeAlias = tuple[int, ...]

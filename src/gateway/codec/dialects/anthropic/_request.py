@@ -76,7 +76,7 @@ def read(body: bytes, lost: Lost, *, counting: bool = False, version: str = "") 
     if asked.tools:
         _note_tools(request, asked.tools, lost)
     if asked.tool_choice is not None:
-        _note_tool_choice(request, asked.tool_choice)
+        _note_tool_choice(request, asked.tool_choice, lost)
     if asked.metadata is not None and asked.metadata.user_id:
         request.user = asked.metadata.user_id
     if asked.service_tier is not None:
@@ -190,7 +190,10 @@ _MODES: dict[str, Literal["auto", "none", "required", "one"]] = {
 }
 
 
-def _note_tool_choice(request: canonical.Request, found: wire.ToolChoice) -> None:
+def _note_tool_choice(request: canonical.Request, found: wire.ToolChoice, lost: Lost) -> None:
+    if found.type not in _MODES:
+        lost.field("tool_choice")
+        return
     if found.type == "tool" and not found.name:
         refuse("tool_choice.name", "'tool_choice.name' is missing.")
     request.tool_choice = canonical.ToolChoice(_MODES[found.type], found.name or "" if found.type == "tool" else "")
@@ -202,8 +205,11 @@ def _note_output(request: canonical.Request, asked: wire.Request, lost: Lost) ->
     config = asked.output_config
     shape = config.format if config is not None and config.format is not None else asked.output_format
     if shape is not None:
-        request.output = canonical.OutputFormat("json_schema", schema=shape.schema)
-    effort = config.effort if config is not None else None
+        if shape.type == "json_schema" and wire.given(shape.schema):
+            request.output = canonical.OutputFormat("json_schema", schema=shape.schema)
+        else:
+            lost.field("output_config.format")
+    effort = _effort(config, lost)
     if config is not None and wire.given(config.task_budget):
         lost.hint("output_config.task_budget")
     thinking = asked.thinking
@@ -226,6 +232,26 @@ def _note_output(request: canonical.Request, asked: wire.Request, lost: Lost) ->
             request.reasoning = canonical.Reasoning(effort, thinking.budget_tokens, shown=_shown(thinking.display))
         case "adaptive":
             request.reasoning = canonical.Reasoning(effort, adaptive=True, shown=_shown(thinking.display))
+        case _:
+            lost.field("thinking")
+            request.reasoning = canonical.Reasoning(effort) if effort is not None else None
+
+
+_EFFORTS: dict[str, canonical.Effort] = {
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "xhigh",
+    "max": "max",
+}
+
+
+def _effort(config: wire.OutputConfig | None, lost: Lost) -> canonical.Effort | None:
+    if config is None or config.effort is None:
+        return None
+    if config.effort not in _EFFORTS:
+        lost.field("output_config.effort")
+    return _EFFORTS.get(config.effort)
 
 
 def _shown(display: str | None) -> bool | None:

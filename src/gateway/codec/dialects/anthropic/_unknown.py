@@ -29,10 +29,12 @@ _encode = msgspec.json.Encoder().encode
 class _Object:
     """What a struct knows: the shape of each field, None where nothing is to be looked into."""
 
-    __slots__ = ("fields", "looked_into")
+    __slots__ = ("fields", "hints", "looked_into")
 
-    def __init__(self, fields: dict[str, _Shape | None]) -> None:
+    def __init__(self, fields: dict[str, _Shape | None], hints: bool) -> None:
         self.fields = fields
+        self.hints = hints
+        """Other fields are told as hints."""
         self.looked_into = frozenset(name for name, shape in fields.items() if shape is not None)
 
 
@@ -62,7 +64,7 @@ def _object(struct: inspect.StructType) -> _Object:
     fields: dict[str, _Shape | None] = {field.encode_name: _shape(field.type) for field in struct.fields}
     if struct.tag is not None:
         fields[_TAG] = None
-    return _Object(fields)
+    return _Object(fields, getattr(struct.cls, "told_as_hints", False))
 
 
 def _shape(kind: inspect.Type) -> _Shape | None:
@@ -151,7 +153,7 @@ def _known_object(raw: msgspec.Raw, shape: _Shape, trail: _Trail, lost: Lost) ->
     unknown = [name for name in fields if name not in shape.fields]
     for name in unknown:
         if fields.pop(name) != _NULL:
-            lost.field(_path(trail, name))
+            (lost.hint if shape.hints else lost.field)(_path(trail, name))
     changed = bool(unknown)
     for name in [name for name in fields if name in shape.looked_into]:
         inner = shape.fields[name]

@@ -5,12 +5,13 @@ client (2.13, `anthropic/types/*_param.py` and `types/beta`). Fields that a requ
 listed all the same: known is not lost unseen, and whoever reads says what became of them.
 
 Every struct forbids what it does not list: a request of known fields alone is read in one pass. For the others see `_unknown`.
-A field that is null counts as absent.
+A field that is null counts as absent. A request that stays within the dialect is read here as well, for what governs it: so a word that is
+new (an effort, a kind of thinking, of source, of choice) is told as lost and refused only where the request has to be translated.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -28,8 +29,12 @@ class _Strict(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class CacheControl(_Strict):
+    told_as_hints: ClassVar[bool] = True
+    """Whatever else stands in it changes the cost alone."""
     type: str = "ephemeral"
     ttl: str | None = None
+    scope: msgspec.Raw = ABSENT
+    """Who shares what is kept; of a beta that Claude Code uses."""
 
 
 # -- sources of images and documents
@@ -53,6 +58,13 @@ class PlainText(_Strict, tag="text"):
     media_type: str = "text/plain"
 
 
+class UnknownSource(_Strict, tag="\x00source"):
+    """Put by `_unknown` in the place of a source of another type."""
+
+    kind: str
+    value: msgspec.Raw
+
+
 class Content(_Strict, tag="content"):
     """A document made up of blocks."""
 
@@ -73,13 +85,13 @@ class TextBlock(_Strict, tag="text"):
 
 
 class ImageBlock(_Strict, tag="image"):
-    source: Base64 | Url | File
+    source: Base64 | Url | File | UnknownSource
     cache_control: CacheControl | None = None
     transformations: msgspec.Raw = ABSENT
 
 
 class DocumentBlock(_Strict, tag="document"):
-    source: Base64 | Url | File | PlainText | Content
+    source: Base64 | Url | File | PlainText | Content | UnknownSource
     title: str | None = None
     context: str | None = None
     citations: CitationsConfig | None = None
@@ -89,7 +101,7 @@ class DocumentBlock(_Strict, tag="document"):
 class SearchResultBlock(_Strict, tag="search_result"):
     source: str
     title: str
-    content: list[TextBlock]
+    content: list[TextBlock | UnknownBlock]
     citations: CitationsConfig | None = None
     cache_control: CacheControl | None = None
 
@@ -178,30 +190,31 @@ class Tool(_Strict):
 
 
 class ToolChoice(_Strict):
-    type: Literal["auto", "any", "tool", "none"]
+    type: str
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
 
 
 class Thinking(_Strict):
-    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
+    type: str
     budget_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     display: str | None = None
     block_binding: msgspec.Raw = ABSENT
 
 
 class Format(_Strict):
-    type: Literal["json_schema"]
-    schema: msgspec.Raw
+    type: str
+    schema: msgspec.Raw = ABSENT
 
 
 class OutputConfig(_Strict):
-    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    effort: str | None = None
     format: Format | None = None
     task_budget: msgspec.Raw = ABSENT
 
 
 class Metadata(_Strict):
+    told_as_hints: ClassVar[bool] = True
     user_id: str | None = None
 
 
@@ -213,7 +226,7 @@ class Request(_Strict):
     model: str | None = None
     messages: list[Message] | None = None
     max_tokens: _Count | None = None
-    system: str | list[TextBlock] | None = None
+    system: str | list[TextBlock | UnknownBlock] | None = None
     stream: bool | None = None
     stop_sequences: list[str] | None = None
     temperature: _Share | None = None

@@ -147,6 +147,8 @@ class Writer:
                 text_block = self._text(block, "user", (SYSTEM, i))
                 if text_block is not None:
                     written.append(text_block)
+            elif isinstance(block, Opaque) and block.dialect == "anthropic":
+                written.append(block.value)
             else:
                 self._lost.field(f"system[{i}]")
         return written
