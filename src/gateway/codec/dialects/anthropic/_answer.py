@@ -51,12 +51,12 @@ class Kind(msgspec.Struct):
 
 
 class TextBlock(msgspec.Struct):
-    text: str = ""
+    text: str | None = None
     citations: list[msgspec.Raw] | None = None
 
 
 class ThinkingBlock(msgspec.Struct):
-    thinking: str = ""
+    thinking: str | None = None
     signature: str | None = None
 
 
@@ -77,8 +77,8 @@ class StopDetails(msgspec.Struct):
 class _Message(msgspec.Struct):
     content: list[msgspec.Raw]
     type: Literal["message"] = "message"
-    id: str = ""
-    model: str = ""
+    id: str | None = None
+    model: str | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: StopDetails | None = None
@@ -111,7 +111,7 @@ def read(body: bytes) -> Answer:
             choice.stop_sequence = found.stop_sequence or ""
         if found.stop_details is not None and found.stop_details.explanation:
             blocks.append(Refusal(found.stop_details.explanation))
-    answer = Answer(id=found.id, model=found.model, choices=[choice])
+    answer = Answer(id=found.id or "", model=found.model or "", choices=[choice])
     told = told_of(found.usage) if found.usage is not ABSENT else None
     if told is not None:
         answer.usage = usage_of(told)
@@ -123,13 +123,13 @@ def _block(raw: msgspec.Raw) -> Block:
     match kind_decoder.decode(raw).type:
         case "text":
             text = text_decoder.decode(raw)
-            return Text(text.text, None, [citation_of(each) for each in text.citations or ()])
+            return Text(text.text or "", None, [citation_of(each) for each in text.citations or ()])
         case "tool_use":
             call = tool_use_decoder.decode(raw)
             return ToolCall(call.id, call.name, arguments_of(call.input))
         case "thinking":
             thought = thinking_decoder.decode(raw)
-            return Thinking(thought.thinking, signed(thought.signature))
+            return Thinking(thought.thinking or "", signed(thought.signature))
         case "redacted_thinking":
             return Thinking(signature=signatures.taken(redacted_decoder.decode(raw).data, "anthropic"), redacted=True)
         case kind:

@@ -93,8 +93,8 @@ class _BlockStop(msgspec.Struct, tag="content_block_stop"):
 
 
 class _Head(msgspec.Struct):
-    id: str = ""
-    model: str = ""
+    id: str | None = None
+    model: str | None = None
     usage: msgspec.Raw = wire.ABSENT
 
 
@@ -217,7 +217,7 @@ class Reader:
             raise AnswerError("A second message_start in one stream")
         self._began = True
         head = event.message
-        began = Began(head.id, head.model)
+        began = Began(head.id or "", head.model or "")
         if head.usage is not wire.ABSENT:
             self._told = told_of(head.usage)
             if self._told is not None:

@@ -7,8 +7,9 @@ strict reading has refused comes here.
 
 from __future__ import annotations
 
-from functools import cache
-from operator import is_
+from collections.abc import Callable
+from functools import cache, reduce
+from operator import is_, or_
 from typing import Any, TypeAlias
 
 import msgspec
@@ -29,9 +30,10 @@ _encode = msgspec.json.Encoder().encode
 class _Object:
     """What a struct knows: the shape of each field, None where nothing is to be looked into."""
 
-    __slots__ = ("fields", "hints", "looked_into")
+    __slots__ = ("decode", "fields", "hints", "looked_into")
 
-    def __init__(self, fields: dict[str, _Shape | None], hints: bool) -> None:
+    def __init__(self, struct: type[msgspec.Struct], fields: dict[str, _Shape | None], hints: bool) -> None:
+        self.decode: _Decode | None = msgspec.json.Decoder(struct).decode
         self.fields = fields
         self.hints = hints
         """Other fields are told as hints."""
@@ -41,9 +43,12 @@ class _Object:
 class _Union:
     """Structs told apart by their tag, a list of such, or both."""
 
-    __slots__ = ("by_tag", "items", "wraps")
+    __slots__ = ("by_tag", "decode", "items", "wraps")
 
-    def __init__(self, by_tag: dict[str, _Object], items: _Shape | None, wraps: str) -> None:
+    def __init__(
+        self, structs: list[type[msgspec.Struct]], by_tag: dict[str, _Object], items: _Shape | None, wraps: str
+    ) -> None:
+        self.decode: _Decode | None = msgspec.json.Decoder(reduce(or_, structs)).decode if structs else None
         self.by_tag = by_tag
         self.items = items
         self.wraps = wraps
@@ -51,6 +56,7 @@ class _Union:
 
 
 _Shape = _Object | _Union
+_Decode: TypeAlias = Callable[[msgspec.Raw], object]
 
 
 @cache
@@ -64,7 +70,7 @@ def _object(struct: inspect.StructType) -> _Object:
     fields: dict[str, _Shape | None] = {field.encode_name: _shape(field.type) for field in struct.fields}
     if struct.tag is not None:
         fields[_TAG] = None
-    return _Object(fields, getattr(struct.cls, "told_as_hints", False))
+    return _Object(struct.cls, fields, getattr(struct.cls, "told_as_hints", False))
 
 
 def _shape(kind: inspect.Type) -> _Shape | None:
@@ -95,7 +101,8 @@ def _union(kinds: list[inspect.Type]) -> _Union | None:
                 wraps = kind.tag
             else:
                 by_tag[kind.tag] = _object(kind)
-    return _Union(by_tag, items, wraps) if by_tag or items is not None else None
+    structs = [kind.cls for kind in kinds if isinstance(kind, inspect.StructType)]
+    return _Union(structs, by_tag, items, wraps) if by_tag or items is not None else None
 
 
 _Trail: TypeAlias = tuple[Any, str]
@@ -122,6 +129,13 @@ def _path(trail: _Trail, name: str) -> str:
 
 def _known(raw: msgspec.Raw, shape: _Shape, trail: _Trail, lost: Lost) -> msgspec.Raw:
     """`raw` itself where nothing in it is unknown."""
+    if shape.decode is not None:
+        try:
+            shape.decode(raw)
+        except msgspec.ValidationError:
+            pass  # looked into below
+        else:
+            return raw
     view = memoryview(raw)
     first = view[0] if view else 0
     if first == _OPEN_OBJECT:

@@ -149,6 +149,18 @@ def test_blocks_that_were_left_open_end_with_the_message() -> None:
     ]
 
 
+def test_what_is_null_is_absent() -> None:
+    begin = event("message_start", message={"id": None, "model": None, "usage": None})
+    thought = start(1, {"type": "thinking", "thinking": None, "signature": None})
+    assert read(begin, start(0, {"type": "text", "text": None}), stop(0), thought, stop(1)) == [
+        Began("", ""),
+        BlockBegan(0, Text("")),
+        BlockEnded(0),
+        BlockBegan(1, Thinking()),
+        BlockEnded(1),
+    ]
+
+
 def test_blocks_are_counted_without_gaps() -> None:
     events = read(BEGIN, TEXT, stop(0), start(5, {"type": "text", "text": "x"}), stop(5), LAST, END)
     assert events[3:6] == [BlockBegan(1, Text("")), Delta(1, "text", "x"), BlockEnded(1)]
