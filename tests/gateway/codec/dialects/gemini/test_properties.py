@@ -54,7 +54,7 @@ bounded = partial(
 )
 
 
-@bounded(max_examples=50)
+@bounded(max_examples=30)
 @given(some.requests())
 def test_a_request_that_loses_nothing_comes_back(request: Request) -> None:
     lost = Lost()
@@ -65,7 +65,7 @@ def test_a_request_that_loses_nothing_comes_back(request: Request) -> None:
     assert plain(again) == plain(request)
 
 
-@bounded(max_examples=50)
+@bounded(max_examples=30)
 @given(some.answers())
 def test_an_answer_comes_back(answer: Answer) -> None:
     assert plain(DIALECT.read_answer(DIALECT.write_answer(answer))) == plain(answer)
@@ -97,7 +97,7 @@ def comparable(blocks: list[Block]) -> Any:
     return plain(blocks)
 
 
-@bounded(max_examples=50)
+@bounded(max_examples=30)
 @given(some.streams())
 def test_a_stream_comes_back(told: tuple[list[Block], Finish, list[Event]]) -> None:
     blocks, finish, events = told
@@ -111,7 +111,7 @@ def test_a_stream_comes_back(told: tuple[list[Block], Finish, list[Event]]) -> N
     assert again[-1] == Ended()
 
 
-@bounded(max_examples=100)
+@bounded(max_examples=60)
 @given(st.sampled_from(BODIES).flatmap(some.mutated) | some.json_values)
 def test_any_request_is_read_or_refused(body: Any) -> None:
     data = json.dumps(body).encode()
@@ -126,7 +126,7 @@ def test_any_request_is_read_or_refused(body: Any) -> None:
         assert error.status == 400
 
 
-@bounded(max_examples=100)
+@bounded(max_examples=60)
 @given(st.sampled_from(ANSWERS).flatmap(some.mutated) | some.json_values)
 def test_any_answer_is_read_or_refused(body: Any) -> None:
     data = json.dumps(body).encode()
@@ -137,7 +137,7 @@ def test_any_answer_is_read_or_refused(body: Any) -> None:
         read_count(data)
 
 
-@bounded(max_examples=100)
+@bounded(max_examples=60)
 @given(st.sampled_from(STREAMS).flatmap(some.mutated) | st.lists(some.json_values, max_size=3))
 def test_any_stream_is_read_or_refused(events: Any) -> None:
     reader, writer = DIALECT.stream_reader(), DIALECT.stream_writer(Request(model="", messages=[]))
@@ -154,27 +154,15 @@ def test_any_stream_is_read_or_refused(events: Any) -> None:
     assert all(json.loads(data) for _, data in events_of(stream))
 
 
-@bounded(max_examples=50)
-@given(some.requests(), some.foreign, st.sampled_from(["", "gemini-2.5-pro", "gemini-3-pro", "gemma-3"]))
-def test_what_another_provider_signed_or_made_is_told_and_harms_nothing(
-    request: Request, signature: Signature, model: str
-) -> None:
-    request.model = model
+@bounded(max_examples=30)
+@given(some.foreign, st.sampled_from(["", "gemini-2.5-pro", "gemini-3-pro", "gemma-3"]))
+def test_what_another_provider_signed_or_made_is_told_and_harms_nothing(signature: Signature, model: str) -> None:
     signature.value = f"signed:{signature.value}"
-    request.messages.insert(
-        1,
-        Message(
-            "assistant",
-            [
-                Text("."),
-                Thinking("Hm.", signature),
-                Opaque("anthropic", "x", some.raw_of({})),
-                ToolCall("z", "f", "{", signature=signature),
-            ],
-        ),
-    )
+    opaque = Opaque("anthropic", "x", some.raw_of({}))
+    blocks: list[Block] = [Text("."), Thinking("Hm.", signature), opaque, ToolCall("z", "f", "{", signature=signature)]
+    request = Request(model=model, messages=[Message("user", [Text("Hi")]), Message("assistant", blocks)])
     lost = Lost()
     body = json.loads(DIALECT.write_request(request, lost))
     assert lost.fields == ["messages[1].blocks[2]"]
-    assert {"messages[1].blocks[1]", "messages[1].blocks[3].signature"} <= set(lost.hints)
+    assert lost.hints == ["messages[1].blocks[1]", "messages[1].blocks[3].signature"]
     assert "signed:" not in json.dumps(body)
