@@ -40,6 +40,7 @@ from gateway.codec.dialects.openai_responses._output import (
     signature_item,
     text_part,
 )
+from gateway.codec.dialects.openai_responses._settings import TIERS
 from gateway.codec.dialects.openai_responses._unwrapping import unwrapped
 from gateway.codec.dialects.openai_responses._usage import read_usage, write_usage
 from gateway.codec.dialects.openai_responses._wire import (
@@ -170,7 +171,7 @@ _encoder = msgspec.json.Encoder()
 def write_answer(answer: Answer, request: Request | None = None) -> bytes:
     """The body for a caller; with the settings of the request in it, where that is given. Other choices than the first have no place."""
     made = response(answer.id, answer.model, answer.created_s, request)
-    made.service_tier = answer.service_tier
+    made.service_tier = answer.service_tier if answer.service_tier in TIERS else None
     made.usage = write_usage(answer.usage)
     choice = answer.choices[0] if answer.choices else Choice([])
     output = _Output(answer.id, custom_names(request) if request is not None else frozenset())

@@ -26,6 +26,7 @@ from gateway.base.messages import (
 from gateway.codec.dialects.openai_responses import _signed
 from gateway.codec.dialects.openai_responses._parts import SEARCH, object_of, part_of, said_part_of, split_name
 from gateway.codec.dialects.openai_responses._settings import (
+    TIERS,
     VERBOSITIES,
     Chosen,
     ReasoningSettings,
@@ -50,8 +51,6 @@ LEAST_OUTPUT = 16
 
 NAME_CHARS = 64
 """The longest id of a call, and name of an end user, that OpenAI takes; a longer one is replaced by its digest."""
-
-_TIERS = ("auto", "default", "flex", "priority", "scale", "fast", "ultrafast")
 
 
 class _Body(msgspec.Struct, omit_defaults=True):
@@ -140,7 +139,7 @@ def _short(name: str) -> str:
 
 
 def _tier(tier: str | None, lost: Lost) -> str | None:
-    if tier is not None and tier not in _TIERS:
+    if tier is not None and tier not in TIERS:
         lost.hint("service_tier")
         return None
     return tier

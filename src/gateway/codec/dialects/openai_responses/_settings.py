@@ -286,6 +286,9 @@ class TextSettings(Wire):
     verbosity: str | None = None
 
 
+TIERS = ("auto", "default", "flex", "priority", "scale", "fast", "ultrafast")
+"""Of service, as OpenAI's clients know them."""
+
 VERBOSITIES = ("low", "medium", "high")
 
 

@@ -19,6 +19,7 @@ from gateway.base.messages import (
     Block,
     BlockBegan,
     BlockEnded,
+    Citation,
     Cited,
     Delta,
     Ended,
@@ -112,6 +113,7 @@ class _Said:
     __slots__ = (
         "block",
         "chars",
+        "citations",
         "head",
         "id",
         "kept",
@@ -137,6 +139,8 @@ class _Said:
         """Its part has not been announced."""
         self.kept: list[str] = []
         self.chars = 0
+        self.citations: list[Citation] = []
+        """That wait for the end of the text."""
         self.message: _Message | None = None
         self.unwrapping: Unwrapping | None = None
         """Where a function of another dialect stands for a custom tool."""
@@ -405,25 +409,23 @@ class StreamWriter:
         said = self._said.get(event.index)
         if said is None:
             raise AnswerError(f"a citation of block {event.index}, which is not open")
+        if event.citation.end is not None or event.citation.dialect == _signed.OWN:
+            return self._annotate(said, event.citation)
+        said.citations.append(event.citation)  # of all the text, whose length is not known yet
+        return b""
+
+    def _annotate(self, said: _Said, citation: Citation) -> bytes:
         message = said.message
         if message is None:
             return b""
         held = message.content[said.part]
         if not isinstance(held, TextPart):
             return b""
-        annotation = annotation_of(event.citation, said.chars)
+        annotation = annotation_of(citation, said.chars)
         held.annotations.append(annotation)
-        return self._event(
-            Annotated(
-                "response.output_text.annotation.added",
-                self._sequence,
-                message.id,
-                message.place,
-                said.part,
-                len(held.annotations) - 1,
-                annotation,
-            )
-        )
+        at = len(held.annotations) - 1
+        kind = "response.output_text.annotation.added"
+        return self._event(Annotated(kind, self._sequence, message.id, message.place, said.part, at, annotation))
 
     def _end_block(self, index: int) -> bytes:
         said = self._said.pop(index, None)
@@ -442,6 +444,7 @@ class StreamWriter:
         message, text = said.message, said.text()
         assert message is not None
         part = message.content[said.part]
+        out = b"".join([self._annotate(said, citation) for citation in said.citations])
         done: Written
         if isinstance(part, TextPart):
             part.text = text
@@ -451,7 +454,7 @@ class StreamWriter:
             part.refusal = text
             kind = "response.refusal.done"
             done = RefusalDone(kind, self._sequence, message.id, message.place, said.part, text)
-        out = self._event(done)
+        out += self._event(done)
         kind = "response.content_part.done"
         out += self._event(PartEvent(kind, self._sequence, message.id, message.place, said.part, part))
         message.open -= 1

@@ -83,6 +83,12 @@ def test_a_reason_that_nobody_told_is_none() -> None:
     assert (response["status"], response["incomplete_details"]) == ("incomplete", {"reason": None})
 
 
+@pytest.mark.parametrize(("tier", "told"), [("priority", "priority"), ("standard", None), (None, None)])
+def test_a_tier_of_another_provider_is_none_here(tier: str | None, told: str | None) -> None:
+    answer = Answer(id="r", model="m", choices=[Choice([TEXT], "stop")], service_tier=tier)
+    assert json.loads(DIALECT.write_answer(answer))["service_tier"] == told
+
+
 @pytest.mark.parametrize(("status", "reason", "items", "finish"), READ)
 def test_a_reason_is_read(status: str, reason: str | None, items: list[str], finish: Finish) -> None:
     details = {"reason": reason} if reason is not None else None

@@ -179,6 +179,19 @@ def test_a_call_amid_a_text_ends_the_message_with_its_part() -> None:
     assert items[1]["arguments"] == "{}"
 
 
+def test_a_citation_of_all_the_text_is_told_at_its_end() -> None:
+    """Anthropic tells it before the text."""
+    events = written(
+        *(BEGAN, BlockBegan(0, Text("")), Cited(0, Citation(url="https://example.com", title="X"))),
+        *(Delta(0, "text", "It "), Delta(0, "text", "rains."), BlockEnded(0), Finished("stop"), Ended()),
+    )
+    assert kinds(events)[4:8] == [
+        *("output_text.delta", "output_text.delta", "output_text.annotation.added", "output_text.done")
+    ]
+    (annotation,) = events[-1]["response"]["output"][0]["content"][0]["annotations"]
+    assert (annotation["start_index"], annotation["end_index"]) == (0, 9)
+
+
 def test_the_last_usage_counts_wherever_it_stands() -> None:
     events = written(BEGAN, Used(Usage(1, 1)), Finished("stop"), Used(Usage(7, 2, 3, 1, 1)), Ended())
     assert events[-1]["response"]["usage"] == {
