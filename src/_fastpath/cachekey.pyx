@@ -84,13 +84,16 @@ cdef extern from *:
         sum->v[3] = k[1] ^ 0x7465646279746573u;
     }
 
-    /* Hides the piece that ends here. */
-    static void __attribute__((noinline)) tw_end_piece(tw_sum* sum) {
+    static inline void tw_hide_piece(uint64_t* v, const tw_wide* nh) {
         for (int i = 0; i < 2; i++) {
-            tw_hide_word(sum->v, (uint64_t)sum->nh[i]);
-            tw_hide_word(sum->v, (uint64_t)(sum->nh[i] >> 64));
-            sum->nh[i] = 0;
+            tw_hide_word(v, (uint64_t)nh[i]);
+            tw_hide_word(v, (uint64_t)(nh[i] >> 64));
         }
+    }
+
+    static void __attribute__((noinline)) tw_end_piece(tw_sum* sum) {
+        tw_hide_piece(sum->v, sum->nh);
+        sum->nh[0] = sum->nh[1] = 0;
     }
 
     static inline void tw_put(tw_sum* sum, const uint64_t* keys, const uint64_t* word) {
@@ -99,6 +102,25 @@ cdef extern from *:
         sum->nh[1] += (tw_wide)(word[0] + key[2]) * (word[1] + key[3]);
         if (++sum->count % TW_PIECE == 0)
             tw_end_piece(sum);
+    }
+
+    /* The same of a few blocks, for one round trip of the sums through memory. */
+    static inline void tw_put_few(tw_sum* sum, const uint64_t* keys, const uint64_t* word, int count) {
+        Py_ssize_t at = sum->count % TW_PIECE;
+        const uint64_t* key = keys + 2 * at;
+        tw_wide first = sum->nh[0], second = sum->nh[1];
+        if (at + count >= TW_PIECE) {
+            for (; count; count--, word += 2)
+                tw_put(sum, keys, word);
+            return;
+        }
+        sum->count += count;
+        for (; count; count--, word += 2, key += 2) {
+            first += (tw_wide)(word[0] + key[0]) * (word[1] + key[1]);
+            second += (tw_wide)(word[0] + key[2]) * (word[1] + key[3]);
+        }
+        sum->nh[0] = first;
+        sum->nh[1] = second;
     }
 
     static inline void tw_absorb(tw_sum* sum, const uint64_t* keys, const uint8_t* data, Py_ssize_t count) {
@@ -123,11 +145,12 @@ cdef extern from *:
     }
 
     /* SipHash-2-4-128 of the NH of all pieces, and of the number of blocks. */
-    static inline void tw_end(tw_sum* sum, uint64_t* out) {
-        uint64_t* v = sum->v;
+    static inline void tw_end(const tw_sum* sum, uint64_t* out) {
+        uint64_t v[4];
         uint64_t words = 4 * ((sum->count + TW_PIECE - 1) / TW_PIECE) + 1;
+        memcpy(v, sum->v, sizeof(v));  /* they stay in registers */
         if (sum->count % TW_PIECE)
-            tw_end_piece(sum);
+            tw_hide_piece(v, sum->nh);
         tw_hide_word(v, sum->count);
         tw_hide_word(v, 8 * words << 56);
         v[2] ^= 0xee;
@@ -158,21 +181,46 @@ cdef extern from *:
         word[1] = high;
     }
 
-    /* Two keys are in the order of these where they differ. */
-    static inline uint64_t tw_order(const uint8_t* key, Py_ssize_t size) {
+    /* Two keys are in the order of these where they differ. Of eight bytes or more `room` is, where they may be read. */
+    static inline uint64_t tw_order(const uint8_t* key, Py_ssize_t size, Py_ssize_t room) {
         uint64_t word[2];
-        tw_pad(key, size < 8 ? size : 8, word);
+        if (room >= 8) {
+            memcpy(word, key, 8);
+            if (size < 8)
+                word[0] = size ? word[0] << 8 * (8 - size) >> 8 * (8 - size) : 0;
+        } else
+            tw_pad(key, size < 8 ? size : 8, word);
         return __builtin_bswap64(word[0]);
+    }
+
+    /* How many of the next eight bytes are digits, up to the first that is none, and the number that they make. */
+    static inline int tw_digits(const uint8_t* data, uint64_t* number) {
+        const uint64_t high = 0xF0F0F0F0F0F0F0F0u, zeros = 0x3030303030303030u;
+        uint64_t word, other;
+        int count;
+        memcpy(&word, data, 8);
+        /* a carry comes of a byte that is no digit, and so tells nothing of those before it */
+        other = ((word & high) ^ zeros) | (((word + 0x0606060606060606u) & high) ^ zeros);
+        count = other ? __builtin_ctzll(other) >> 3 : 8;
+        if (count == 0)
+            return 0;
+        word = (word & 0x0F0F0F0F0F0F0F0Fu) << 8 * (8 - count);  /* zeros come first */
+        word = word * 10 + (word >> 8);  /* pairs, then fours, then all (Lemire, "Quickly parsing eight digits", 2018) */
+        *number = ((word & 0x000000FF000000FFu) * 0x000F424000000064u
+            + ((word >> 16) & 0x000000FF000000FFu) * 0x0000271000000001u) >> 32;
+        return count;
     }
     """
     ctypedef struct Sum "tw_sum":
         pass
     void begin_sum "tw_begin" (Sum* sum, const uint64_t* k) noexcept nogil
     void put_words "tw_put" (Sum* sum, const uint64_t* nh_keys, const uint64_t* word) noexcept nogil
+    void put_few "tw_put_few" (Sum* sum, const uint64_t* nh_keys, const uint64_t* word, int count) noexcept nogil
     void absorb "tw_absorb" (Sum* sum, const uint64_t* nh_keys, const uint8_t* data, Py_ssize_t count) noexcept nogil
-    void end_sum "tw_end" (Sum* sum, uint64_t* out) noexcept nogil
+    void end_sum "tw_end" (const Sum* sum, uint64_t* out) noexcept nogil
     void pad "tw_pad" (const uint8_t* data, Py_ssize_t size, uint64_t* word) noexcept nogil
-    uint64_t order_of "tw_order" (const uint8_t* key, Py_ssize_t size) noexcept nogil
+    uint64_t order_of "tw_order" (const uint8_t* key, Py_ssize_t size, Py_ssize_t room) noexcept nogil
+    int read_digits "tw_digits" (const uint8_t* data, uint64_t* number) noexcept nogil
 
 cdef enum Tag:
     ROOT = 1
@@ -236,15 +284,20 @@ cdef void put_bytes(Sum* sum, const Keys* keys, const uint8_t* data, Py_ssize_t 
         put_block(sum, keys, block)
 
 
+cdef inline void set_string(uint64_t* block, const uint8_t* data, Py_ssize_t size) noexcept nogil:
+    """Of at most SHORT_TEXT bytes."""
+    pad(data, size, block)
+    block[1] = block[1] << 16 | block[0] >> 48
+    block[0] = block[0] << 16 | <uint64_t>size << 8 | <uint64_t>STRING
+
+
 cdef void put_string(Sum* sum, const Keys* keys, const uint8_t* data, Py_ssize_t size) noexcept nogil:
     cdef uint64_t block[2]
     if size > SHORT_TEXT:
         put(sum, keys, LONG_STRING, size)
         put_bytes(sum, keys, data, size)
         return
-    pad(data, size, block)
-    block[1] = block[1] << 16 | block[0] >> 48
-    block[0] = block[0] << 16 | <uint64_t>size << 8 | <uint64_t>STRING
+    set_string(block, data, size)
     put_block(sum, keys, block)
 
 
@@ -299,12 +352,13 @@ cdef int put_item(Sum* sum, Walk* walk, const Item* item) noexcept nogil:
 # --- scalars ------------------------------------------------------------------------------------------------------
 
 cdef inline uint8_t next_byte(Walk* walk, Py_ssize_t* at) noexcept nogil:
-    """The byte behind white space, not taken; 0 at the end."""
+    """The byte behind white space, not taken; 0 at the end, as it stands behind the bytes of every object."""
     cdef const uint8_t* data = walk.scan.data
-    cdef Py_ssize_t end = walk.scan.end
-    while at[0] < end and (data[at[0]] == c" " or data[at[0]] == c"\n" or data[at[0]] == c"\r" or data[at[0]] == c"\t"):
+    cdef uint8_t byte = data[at[0]]
+    while byte <= c" " and (byte == c" " or byte == c"\n" or byte == c"\r" or byte == c"\t"):
         at[0] += 1
-    return data[at[0]] if at[0] < end else 0
+        byte = data[at[0]]
+    return byte
 
 
 cdef inline bint is_digit(uint8_t byte) noexcept nogil:
@@ -352,15 +406,18 @@ cdef Py_ssize_t take_number(Walk* walk, Py_ssize_t at, Item* item) noexcept nogi
     cdef uint64_t digits = 0
     at += negative
     first = at
+    if end - at >= 8:
+        at += read_digits(data + at, &digits)
     while at < end and is_digit(data[at]):
         digits = digits * 10 + (data[at] - c"0")
         at += 1
     if at == first or (data[first] == c"0" and at - first > 1):
         return fail(walk, SYNTAX, first)
     if at - first <= SHORT_NUMBER and (at == end or (data[at] != c"." and data[at] | 0x20 != c"e")):
-        while digits and digits % 10 == 0:
-            digits //= 10
-            exponent += 1
+        if data[at - 1] == c"0":
+            while digits and digits % 10 == 0:
+                digits //= 10
+                exponent += 1
         item.kind = OF_BLOCK
         set_block(item.block, NUMBER, negative, exponent, digits)
         return at
@@ -453,7 +510,11 @@ cdef Py_ssize_t take_array(Walk* walk, Py_ssize_t at, int depth, Sum* sum) noexc
             at = take_container(walk, at, depth + 1, sum)
         else:
             at = take_scalar(walk, at, byte, &item)
-            if at >= 0 and put_item(sum, walk, &item) < 0:
+            if at < 0:
+                return -1
+            if item.kind == OF_BLOCK:
+                put_block(sum, walk.keys, item.block)
+            elif put_item(sum, walk, &item) < 0:
                 return -1
         if at < 0:
             return -1
@@ -494,7 +555,7 @@ cdef uint8_t* room_for_text(Walk* walk, const uint8_t* text) noexcept nogil:
 
 cdef Py_ssize_t take_key(Walk* walk, Py_ssize_t at, Item* member) noexcept nogil:
     """The key and its colon."""
-    cdef Py_ssize_t after, size
+    cdef Py_ssize_t after, size, room
     cdef uint8_t* resolved
     if next_byte(walk, &at) != c'"':
         return fail(walk, SYNTAX, at)
@@ -504,6 +565,7 @@ cdef Py_ssize_t take_key(Walk* walk, Py_ssize_t at, Item* member) noexcept nogil
     member.at = at
     member.key = walk.scan.data + at + 1
     member.key_size = after - at - 2
+    room = walk.scan.end - at - 1
     if walk.scan.escaped:
         resolved = room_for_text(walk, member.key)
         if resolved == NULL:
@@ -513,16 +575,15 @@ cdef Py_ssize_t take_key(Walk* walk, Py_ssize_t at, Item* member) noexcept nogil
             return fail(walk, SYNTAX, at)
         walk.scan.resolved = resolved + size
         member.key = resolved
-        member.key_size = size
-    member.order = order_of(member.key, member.key_size)
+        member.key_size = room = size
+    member.order = order_of(member.key, member.key_size, room)
     if next_byte(walk, &after) != c":":
         return fail(walk, SYNTAX, after)
     return after + 1
 
 
 cdef Py_ssize_t take_members(Walk* walk, Py_ssize_t at, int depth) noexcept nogil:
-    """All of the object whose brace is at `at`, as items; they are sorted."""
-    cdef Py_ssize_t first = walk.count
+    """All of the object whose brace is at `at`, as items."""
     cdef uint8_t byte
     at += 1
     if next_byte(walk, &at) == c"}":
@@ -539,9 +600,7 @@ cdef Py_ssize_t take_members(Walk* walk, Py_ssize_t at, int depth) noexcept nogi
             return fail(walk, SYNTAX, at)
         at += 1
         if byte == c"}":
-            break
-    sort(walk.items + first, walk.count - first)
-    return at if all_differ(walk, first) else -1
+            return at
 
 
 cdef Py_ssize_t take_member(Walk* walk, Py_ssize_t at, int depth, Py_ssize_t index) noexcept nogil:
@@ -563,21 +622,45 @@ cdef Py_ssize_t take_member(Walk* walk, Py_ssize_t at, int depth, Py_ssize_t ind
 
 
 cdef Py_ssize_t take_object(Walk* walk, Py_ssize_t at, int depth, Sum* sum) noexcept nogil:
-    cdef Py_ssize_t first = walk.count, i
+    cdef Py_ssize_t first = walk.count, count, i
+    cdef uint8_t turns[FEW]
     at = take_members(walk, at, depth)
     if at < 0:
         return -1
-    put(sum, walk.keys, OBJECT, walk.count - first)
-    for i in range(first, walk.count):
-        if put_member(sum, walk, &walk.items[i]) < 0:
+    count = walk.count - first
+    if not sort(walk, walk.items + first, count, turns):
+        return -1
+    put(sum, walk.keys, OBJECT, count)
+    for i in range(count):
+        if put_member(sum, walk, in_turn(walk.items + first, count, turns, i)) < 0:
             return -1
     walk.count = first
     return at
 
 
-cdef inline int put_member(Sum* sum, Walk* walk, const Item* member) noexcept nogil:
-    put_string(sum, walk.keys, member.key, member.key_size)
-    return put_item(sum, walk, member)
+cdef int put_member(Sum* sum, Walk* walk, const Item* member) noexcept nogil:
+    """The key and the value: mostly a block each."""
+    cdef const Keys* keys = walk.keys
+    cdef uint64_t blocks[6]
+    if member.key_size > SHORT_TEXT or member.kind >= OF_ESCAPED:
+        put_string(sum, keys, member.key, member.key_size)
+        return put_item(sum, walk, member)
+    set_string(blocks, member.key, member.key_size)
+    if member.kind == OF_STRING and member.size <= SHORT_TEXT:
+        set_string(blocks + 2, member.text, member.size)
+        put_few(sum, keys.nh, blocks, 2)
+    elif member.kind == OF_STRING:
+        set_block(blocks + 2, LONG_STRING, 0, 0, member.size)
+        put_few(sum, keys.nh, blocks, 2)
+        put_bytes(sum, keys, member.text, member.size)
+    elif member.kind == OF_DIGEST:
+        set_block(blocks + 2, DIGEST, 0, 0, 0)
+        memcpy(blocks + 4, member.block, BLOCK)
+        put_few(sum, keys.nh, blocks, 3)
+    else:
+        memcpy(blocks + 2, member.block, BLOCK)
+        put_few(sum, keys.nh, blocks, 2)
+    return 0
 
 
 cdef int compare(const void* a, const void* b) noexcept nogil:
@@ -590,30 +673,35 @@ cdef int compare(const void* a, const void* b) noexcept nogil:
     return order if order else (left.key_size > right.key_size) - (left.key_size < right.key_size)
 
 
-cdef void sort(Item* items, Py_ssize_t count) noexcept nogil:
+cdef bint sort(Walk* walk, Item* items, Py_ssize_t count, uint8_t* turns) noexcept nogil:
+    """Sorts the members of an object. A few stay where they are, for they are large and were just written: `turns` has their order.
+    False where two have one key."""
     cdef Py_ssize_t i, at
-    cdef Item item
     if count > FEW:
         qsort(items, count, sizeof(Item), &compare)
-        return
-    for i in range(1, count):
-        if compare(&items[i - 1], &items[i]) <= 0:
-            continue
-        item = items[i]
-        at = i
-        while at > 0 and compare(&items[at - 1], &item) > 0:
-            items[at] = items[at - 1]
-            at -= 1
-        items[at] = item
+    else:
+        for i in range(count):
+            at = i
+            while at > 0 and compare(&items[turns[at - 1]], &items[i]) > 0:
+                turns[at] = turns[at - 1]
+                at -= 1
+            turns[at] = <uint8_t>i
+    return all_differ(walk, items, count, turns)
 
 
-cdef bint all_differ(Walk* walk, Py_ssize_t first) noexcept nogil:
+cdef inline Item* in_turn(Item* items, Py_ssize_t count, const uint8_t* turns, Py_ssize_t i) noexcept nogil:
+    return &items[i if count > FEW else turns[i]]
+
+
+cdef inline bint all_differ(Walk* walk, Item* items, Py_ssize_t count, const uint8_t* turns) noexcept nogil:
     cdef Py_ssize_t i
     cdef Item* item
-    for i in range(first + 1, walk.count):
-        item = &walk.items[i]
-        if compare(item - 1, item) == 0:
-            fail(walk, DUPLICATE, max(item.at, (item - 1).at))
+    cdef Item* before
+    for i in range(1, count):
+        before = in_turn(items, count, turns, i - 1)
+        item = in_turn(items, count, turns, i)
+        if compare(before, item) == 0:
+            fail(walk, DUPLICATE, max(item.at, before.at))
             walk.scan.members[walk.scan.count].key = item.key       # for whoever raises it
             walk.scan.members[walk.scan.count].key_size = item.key_size
             return False
@@ -636,12 +724,12 @@ cdef void end_walk(Walk* walk) noexcept:
         free(walk.items)
 
 
-cdef Py_ssize_t take_body(Walk* walk) noexcept nogil:
+cdef Py_ssize_t take_body(Walk* walk, uint8_t* turns) noexcept nogil:
     cdef Py_ssize_t at = 0
     if next_byte(walk, &at) != c"{":
         return fail(walk, NOT_OBJECT, at)
     at = take_members(walk, at, 0)
-    if at < 0:
+    if at < 0 or not sort(walk, walk.items, walk.count, turns):
         return -1
     next_byte(walk, &at)
     return at if at == walk.scan.end else fail(walk, SYNTAX, at)
@@ -670,18 +758,19 @@ cdef class CacheKeys:
         cdef Sum sum
         cdef Item* member
         cdef uint64_t digest[2]
+        cdef uint8_t turns[FEW]
         cdef Py_ssize_t i
         if body is None or context is None:
             raise TypeError("body and context must be bytes")
         begin_walk(&walk, &self._keys, body)
         try:
-            if take_body(&walk) < 0:
+            if take_body(&walk, turns) < 0:
                 refuse(&walk.scan)
             begin_sum(&sum, self._keys.k)
             put(&sum, &self._keys, ROOT, 0)
             put_string(&sum, &self._keys, <const uint8_t*>PyBytes_AS_STRING(context), PyBytes_GET_SIZE(context))
             for i in range(walk.count):
-                member = &walk.items[i]
+                member = in_turn(walk.items, walk.count, turns, i)
                 if not self._leaves_out(member.key, member.key_size) and put_member(&sum, &walk, member) < 0:
                     refuse(&walk.scan)
             end_sum(&sum, digest)

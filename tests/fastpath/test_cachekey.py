@@ -191,6 +191,20 @@ def test_what_is_spelt_in_several_ways_has_one_key(spellings: list[str]) -> None
     assert key(spellings[0]) == TWIN.key(spellings[0].encode(), b"")
 
 
+@pytest.mark.parametrize("count", range(1, 22))
+@pytest.mark.parametrize("digit", ["1", "9", "40"])
+def test_a_number_of_any_length_is_read_alike_wherever_it_stands(digit: str, count: int) -> None:
+    """Eight digits are read at once where so many bytes are left, and one by one near the end of the body."""
+    number = (digit * count)[:count]
+    near_the_end, far = f'{{"a":{number}}}', f'{{"a":{number}}}{" " * 30}'
+    assert key(near_the_end) == key(far) == TWIN.key(far.encode(), b"")
+    listed = f'{{"a":[{number},{number} , -{number}]}}'
+    assert key(listed) == TWIN.key(listed.encode(), b"")
+    for behind in "/:;?\x00\xb0":
+        assert fault(f'{{"a":{number}{behind}}}{" " * 30}') == "syntax"
+    assert fault(f'{{"a":0{number}}}{" " * 30}') == "syntax"
+
+
 DIFFERENT = [
     "{}", '{"a":null}', '{"a":true}', '{"a":false}', '{"a":0}', '{"a":-0}', '{"a":1}', '{"a":-1}', '{"a":"1"}',
     '{"a":""}', '{"a":[]}', '{"a":{}}', '{"a":[1]}', '{"a":[[1]]}', '{"a":[[],1]}', '{"a":[1,[]]}', '{"a":[1,2]}',
