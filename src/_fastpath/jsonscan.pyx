@@ -234,6 +234,15 @@ cdef inline Py_ssize_t skip_class(
     return at
 
 
+cdef inline Py_ssize_t skip_space(const uint8_t* data, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    """Mostly over one or none. A zero stands behind the last byte, as it does behind those of every object of Python's."""
+    if data[at] > c" ":
+        return at
+    if data[at] == c" " and data[at + 1] > c" ":
+        return at + 1
+    return skip_class(data, at, end, SPACE)
+
+
 # --- UTF-8 (RFC 3629) ---------------------------------------------------------------------------------------------
 
 cdef inline bint is_continuation(uint8_t byte) noexcept nogil:
@@ -427,23 +436,22 @@ cdef Py_ssize_t unescape(const uint8_t* text, Py_ssize_t size, uint8_t* out) noe
         run = copy_plain(text + at, size - at, out + made)
         made += run
         at += run
-        if at == size:
-            break
-        if size - at >= 2 and ESCAPED[text[at + 1]]:
-            out[made] = ESCAPED[text[at + 1]]
-            made += 1
-            at += 2
-            continue
-        code = read_hex4(text + at + 2) if size - at >= 6 and text[at + 1] == c"u" else -1
-        if code < 0:
-            return -1
-        at += 6
-        if 0xD800 <= code < 0xDC00 and size - at >= 6 and text[at] == BACKSLASH and text[at + 1] == c"u":
-            low = read_hex4(text + at + 2)
-            if 0xDC00 <= low < 0xE000:
-                code = 0x10000 + (code - 0xD800 << 10) + (low - 0xDC00)
-                at += 6
-        made += put_utf8(code, out + made)
+        while at < size and text[at] == BACKSLASH:
+            if size - at >= 2 and ESCAPED[text[at + 1]]:
+                out[made] = ESCAPED[text[at + 1]]
+                made += 1
+                at += 2
+                continue
+            code = read_hex4(text + at + 2) if size - at >= 6 and text[at + 1] == c"u" else -1
+            if code < 0:
+                return -1
+            at += 6
+            if 0xD800 <= code < 0xDC00 and size - at >= 6 and text[at] == BACKSLASH and text[at + 1] == c"u":
+                low = read_hex4(text + at + 2)
+                if 0xDC00 <= low < 0xE000:
+                    code = 0x10000 + (code - 0xD800 << 10) + (low - 0xDC00)
+                    at += 6
+            made += put_utf8(code, out + made)
     return made
 
 
@@ -547,17 +555,24 @@ GOVERNED[:] = [
 ]
 
 
+cdef uint64_t BEYOND_ASCII = 0x8080808080808080
+cdef uint64_t UPPER = 0x4040404040404040
+
+
 cdef inline bint is_lower(const uint8_t* key, Py_ssize_t size) noexcept nogil:
     """Whether no byte is beyond ASCII or, as upper case is, between 0x40 and 0x5F; some that are not count as such, too."""
     cdef uint64_t word, any_of = 0
     cdef Py_ssize_t at = 0
-    if size < 8:
+    if size < 4:
         for at in range(size):
             any_of |= (key[at] & 0x80) | (key[at] & 0x40 & ~(key[at] << 1))
         return any_of == 0
+    if size < 8:            # the two halves may overlap
+        word = load_4(key) | load_4(key + size - 4) << 32
+        return word & BEYOND_ASCII == 0 and word & ~(word << 1) & UPPER == 0
     while True:
         word = load_8(key + at)
-        any_of |= (word & <uint64_t>0x8080808080808080) | (word & ~(word << 1) & <uint64_t>0x4040404040404040)
+        any_of |= (word & BEYOND_ASCII) | (word & ~(word << 1) & UPPER)
         if at + 8 == size:
             return any_of == 0
         at = min(at + 8, size - 8)
@@ -633,20 +648,20 @@ cdef Py_ssize_t take_member(Scan* state, Py_ssize_t at) noexcept nogil:
     at = take_key(state, at)
     if at < 0:
         return -1
-    at = skip_class(state.data, at, state.end, SPACE)
+    at = skip_space(state.data, at, state.end)
     if at == state.end or state.data[at] != COLON:
         return misplaced(state, at)
-    member.start = skip_class(state.data, at + 1, state.end, SPACE)
+    member.start = skip_space(state.data, at + 1, state.end)
     member.end = skip_value(state, member.start)
     if member.end < 0:
         return -1
-    return skip_class(state.data, member.end, state.end, SPACE)
+    return skip_space(state.data, member.end, state.end)
 
 
 # --- the body -----------------------------------------------------------------------------------------------------
 
 cdef Py_ssize_t begin_object(Scan* state) noexcept nogil:
-    cdef Py_ssize_t at = skip_class(state.data, 0, state.end, SPACE)
+    cdef Py_ssize_t at = skip_space(state.data, 0, state.end)
     if at < state.end and state.data[at] == OPEN_OBJECT:
         return at + 1
     if at < state.end and (CLASS[state.data[at]] & (STRING | SCALAR | OPENING)):
@@ -659,17 +674,17 @@ cdef Py_ssize_t read_body(Scan* state) noexcept nogil:
     cdef Py_ssize_t end = state.end, at = begin_object(state)
     if at < 0:
         return -1
-    at = skip_class(data, at, end, SPACE)
+    at = skip_space(data, at, end)
     if at == end or data[at] != CLOSE_OBJECT:
         at = take_member(state, at)
         while 0 <= at < end and data[at] == COMMA:
-            at = take_member(state, skip_class(data, at + 1, end, SPACE))
+            at = take_member(state, skip_space(data, at + 1, end))
         if at < 0:
             return -1
         if at == end or data[at] != CLOSE_OBJECT:
             return misplaced(state, at)
     state.closing = at
-    at = skip_class(data, at + 1, end, SPACE)
+    at = skip_space(data, at + 1, end)
     return at if at == end else misplaced(state, at)
 
 
