@@ -106,12 +106,12 @@ def _checked(body: bytes) -> tuple[int, ...]:
 
 
 def _note_bounds(reading: Reading, request: Request) -> None:
-    for value, param, most in (
-        (request.choices, "n", MAX_CHOICES),
-        (request.max_output_tokens, "max_output_tokens", MOST_TOKENS),
+    for value, param, least, most in (
+        (request.choices, "n", 1, MAX_CHOICES),
+        (request.max_output_tokens, "max_output_tokens", 0, MOST_TOKENS),  # none at all: Anthropic fills its cache then
     ):
-        if value is not None and not 1 <= value <= most:
-            raise GatewayError(INVALID_VALUE, f"{param!r} must be between 1 and {most}.", param=param)
+        if value is not None and not least <= value <= most:
+            raise GatewayError(INVALID_VALUE, f"{param!r} must be between {least} and {most}.", param=param)
     reading.choices = request.choices
     if request.max_output_tokens is not None:
         reading.max_output_tokens = request.max_output_tokens

@@ -10,7 +10,9 @@ from typing import get_args
 
 from gateway.base.messages import DialectName, Signature
 
-_MARK = "tw1."
+MARK = b"tw1."
+"""Where it stands in a request, something of it may be for another provider than the one that is asked."""
+_MARK = MARK.decode()
 _NAMES: tuple[DialectName, ...] = get_args(DialectName)
 
 

@@ -13,6 +13,7 @@ from gateway.base.errors import ENDPOINT_NOT_SERVED, UNSUPPORTED_PARAMETER, Gate
 from gateway.base.messages import Lost, Request
 from gateway.codec.dialects import openai
 from gateway.codec.governing import Asked, read_asked
+from gateway.codec.signatures import MARK
 from gateway.codec.translation import Follows
 
 JOIN_BYTES = 65_536
@@ -59,6 +60,8 @@ def build(ctx: Context) -> bytes | list[bytes]:
         return _translated(ctx, target)
     body = ctx.exchange.body
     if not endpoint.native:
+        if MARK in body and endpoint.translates:
+            return _translated(ctx, target)
         ctx.follows = Follows(endpoint.dialect, None, reading.request.request)
         head = _with_carried(ctx, head)
     if ctx.trace_id:
@@ -92,7 +95,10 @@ def _with_carried(ctx: Context, head: bytes) -> bytes:
 
 
 def _translated(ctx: Context, target: TargetEntry) -> bytes:
-    """The request in the words of the target's dialect."""
+    """The request in the words of the target's dialect.
+
+    That may be the caller's own: then what another provider has signed is left out, which this one would refuse.
+    """
     endpoint, reading, model, kind = ctx.endpoint, ctx.reading, ctx.model, target.kind
     assert endpoint is not None and reading is not None and model is not None
     if not (endpoint.translates and kind.conversation):
@@ -106,11 +112,15 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
     lost = Lost()
     body = kind.dialect.write_request(request, lost)
     ctx.dropped = _dropped(ctx, asked.lost, lost)
-    ctx.follows = Follows(kind.dialect, endpoint.dialect, asked.request)
     ctx.hide_usage = False
-    head = target.heads[kind.conversation_stream if request.stream else kind.conversation]
+    head, fields = target.heads[kind.conversation_stream if request.stream else kind.conversation], kind.fields
+    if kind.dialect is endpoint.dialect:
+        ctx.follows = Follows(kind.dialect, None, asked.request)
+        head, fields = _with_carried(ctx, target.heads[endpoint.name]), b""
+    else:
+        ctx.follows = Follows(kind.dialect, endpoint.dialect, asked.request)
     trace = b"traceparent: %b\r\n" % _child_span(ctx) if ctx.trace_id else b""
-    return b"%b%b%b%b%d\r\n\r\n%b" % (head[: -len(_LENGTH)], kind.fields, trace, _LENGTH, len(body), body)
+    return b"%b%b%b%b%d\r\n\r\n%b" % (head[: -len(_LENGTH)], fields, trace, _LENGTH, len(body), body)
 
 
 def _asked(ctx: Context) -> Asked:
@@ -141,7 +151,7 @@ def _dropped(ctx: Context, unknown: Lost, lost: Lost) -> bytes:
         shown = ", ".join(refused[:10])
         raise GatewayError(
             UNSUPPORTED_PARAMETER,
-            f"The model {ctx.model.model.name!r} is served by a provider of another dialect ({ctx.target.kind.name}), which has no place for: "
+            f"What is sent to a provider of the kind {ctx.target.kind.name!r}, which serves the model {ctx.model.model.name!r}, has no place for: "
             f"{shown}. Leave it out, or admit that it is dropped with `drop_params` of the model.",
             param=refused[0],
         )
