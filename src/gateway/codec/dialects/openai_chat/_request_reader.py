@@ -413,10 +413,9 @@ def _output(told: wire.ResponseFormat, lost: Lost) -> OutputFormat | None:
         schema = told.json_schema
         if schema is None:
             raise _lacking("response_format.json_schema")
-        output = OutputFormat("json_schema", schema.name or "", schema.description or "", strict=schema.strict)
-        if schema.schema is not ABSENT and schema.schema != ABSENT:
-            output.schema = schema.schema
-        return output
+        if schema.schema is ABSENT or schema.schema == ABSENT:
+            return OutputFormat("json")  # of any shape
+        return OutputFormat("json_schema", schema.name or "", schema.description or "", schema.schema, schema.strict)
     lost.field("response_format")
     return None
 

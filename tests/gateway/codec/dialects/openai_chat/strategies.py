@@ -171,7 +171,7 @@ def requests(draw: st.DrawFn) -> Request:
             maybe(
                 st.sampled_from([OutputFormat("text"), OutputFormat("json")])
                 | st.builds(
-                    OutputFormat, st.just("json_schema"), names, st.just("") | words, maybe(raws), maybe(st.booleans())
+                    OutputFormat, st.just("json_schema"), names, st.just("") | words, raws, maybe(st.booleans())
                 )
             )
         ),
