@@ -284,12 +284,24 @@ def _document_part(document: Document, path: str, lost: Lost) -> object | None:
             return InputFile(file_id=id_, filename=title, prompt_cache_breakpoint=mark)
 
 
-def said_part_of(block: Text | Refusal) -> OutputText | RefusalPart:
-    """A part of what the model has said, as a caller sends it back."""
+class _SaidText(msgspec.Struct, tag="output_text"):
+    text: str
+    annotations: list[object]
+
+
+def said_parts_of(blocks: list[Text | Refusal]) -> str | list[object]:
+    """What the model has said, as a caller sends it back: one plain text as such, which even those servers take that ask a list for
+    more than OpenAI does."""
+    match blocks:
+        case [Text(text, citations=[])]:
+            return text
+    return [_said_part(block) for block in blocks]
+
+
+def _said_part(block: Text | Refusal) -> object:
     if isinstance(block, Refusal):
         return RefusalPart(block.text)
-    cited = [encoded(annotation_of(each, len(block.text))) for each in block.citations]
-    return OutputText(block.text, cited or None)
+    return _SaidText(block.text, [annotation_of(each, len(block.text)) for each in block.citations])
 
 
 def encoded(value: object) -> msgspec.Raw:

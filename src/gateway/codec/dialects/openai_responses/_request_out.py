@@ -24,7 +24,7 @@ from gateway.base.messages import (
     ToolResult,
 )
 from gateway.codec.dialects.openai_responses import _signed
-from gateway.codec.dialects.openai_responses._parts import SEARCH, object_of, part_of, said_part_of, split_name
+from gateway.codec.dialects.openai_responses._parts import SEARCH, object_of, part_of, said_parts_of, split_name
 from gateway.codec.dialects.openai_responses._settings import (
     TIERS,
     VERBOSITIES,
@@ -76,7 +76,7 @@ class _Body(msgspec.Struct, omit_defaults=True):
 
 class _Message(msgspec.Struct, tag="message"):
     role: str
-    content: list[object]
+    content: str | list[object]
 
 
 class _Reasoning(msgspec.Struct, tag="reasoning", omit_defaults=True):
@@ -205,6 +205,8 @@ class _Items:
         """The same of searches of tools."""
         self._parts: list[object] = []
         """Of a message that is not complete yet."""
+        self._said: list[Text | Refusal] = []
+        """The same of one of the model's."""
 
     def add_system(self, blocks: list[Block]) -> str | None:
         """The first text are the instructions, where nothing marks it; the rest is a message."""
@@ -247,28 +249,32 @@ class _Items:
                 case Text() | Refusal():
                     if isinstance(block, Text) and block.cache is not None:
                         self._lost.hint(f"{where}.cache")
-                    self._parts.append(said_part_of(block))
-                    continue
+                    self._said.append(block)
                 case ToolCall():
-                    self._flush("assistant")
+                    self._flush_said()
                     self._add_call(block, where)
                 case Thinking():
-                    self._flush("assistant")
+                    self._flush_said()
                     self._add_thinking(block, where)
                 case ToolResult():
-                    self._flush("assistant")
+                    self._flush_said()
                     self.items.append(self._result(block, where))
                 case Opaque(_signed.OWN):
-                    self._flush("assistant")
+                    self._flush_said()
                     self._add_opaque(block, where)
                 case _:
                     self._lost.field(where)
-        self._flush("assistant")
+        self._flush_said()
 
     def _flush(self, role: str) -> None:
         if self._parts:
             self.items.append(_Message(role, self._parts))
             self._parts = []
+
+    def _flush_said(self) -> None:
+        if self._said:
+            self.items.append(_Message("assistant", said_parts_of(self._said)))
+            self._said = []
 
     def _add_opaque(self, block: Opaque, path: str) -> None:
         if block.cache is not None:

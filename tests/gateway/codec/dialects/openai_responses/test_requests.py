@@ -14,6 +14,7 @@ from gateway.base.messages import (
     Address,
     Audio,
     CacheMark,
+    Citation,
     Document,
     HostedTool,
     Image,
@@ -242,6 +243,22 @@ def test_results_of_custom_tools_are_told_as_such() -> None:
     assert [item["type"] for item in body_of(request)["input"][2:]] == [
         "custom_tool_call_output",
         "function_call_output",
+    ]
+
+
+def test_one_plain_text_of_the_model_is_sent_back_as_such() -> None:
+    """Some servers ask the parts of a message of the model for an id and a status, which only who made it has."""
+    cited = Text("See.", citations=[Citation(url="https://example.com", title="X")])
+    assert body_of(request_of(Text("Hello"), role="assistant"))["input"][1]["content"] == "Hello"
+    assert body_of(request_of(Text("a"), cited, role="assistant"))["input"][1]["content"] == [
+        {"type": "output_text", "text": "a", "annotations": []},
+        {
+            "type": "output_text",
+            "text": "See.",
+            "annotations": [
+                {"type": "url_citation", "url": "https://example.com", "title": "X", "start_index": 0, "end_index": 4}
+            ],
+        },
     ]
 
 
