@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -275,14 +275,19 @@ def test_a_stream_is_read_or_refused(data: st.DataObject) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=60) | st.sampled_from([b'"\\ud800"', b'{"a":"\xff"}', b"[" * 9_000, b'{"error":' * 2_000]))
 def test_bytes_are_read_or_refused(body: bytes) -> None:
-    with pytest.raises(GatewayError):
-        DIALECT.read_request(body, Lost())
-    with pytest.raises(AnswerError):
-        DIALECT.read_answer(body)
+    """What is no JSON is refused; what happens to be some may be nothing that matters."""
     DIALECT.read_error(body)
-    if body != b"[DONE]":
-        with pytest.raises(AnswerError):
-            DIALECT.stream_reader().read(b"response.created", body)
+    readers: list[tuple[Callable[[], object], type[Exception]]] = [
+        (lambda: DIALECT.read_request(body, Lost()), GatewayError),
+        (lambda: DIALECT.read_answer(body), AnswerError),
+        (lambda: DIALECT.stream_reader().read(b"response.created", body), AnswerError),
+    ]
+    for read, refusal in readers:
+        try:
+            read()
+        except refusal:
+            continue
+        assert body == b"[DONE]" or isinstance(json.loads(body), dict)
 
 
 def test_results_and_texts_of_one_turn_keep_their_order() -> None:
