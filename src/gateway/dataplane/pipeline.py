@@ -228,7 +228,7 @@ class Pipeline:
     def retry(self, ctx: Context, error: GatewayError) -> bool:
         """Begins another attempt after one that failed, if there is one to make."""
         assert ctx.target is not None
-        if now_ns() >= ctx.deadline_ns:  # nobody waits for another answer, which would only cost money
+        if ctx.deadline_ns and now_ns() >= ctx.deadline_ns:  # nobody waits for another answer, it would only cost
             return False
         ctx.excluded = ctx.excluded | {ctx.target}
         failed = ctx.target
