@@ -163,8 +163,10 @@ class Pipeline:
             self._admit.enter(ctx)
         ctx.reading = endpoint.read(body)
         self._admit.admit(ctx)
-        if endpoint.count is not None and self._count_here(ctx, endpoint):
-            return
+        if endpoint.count is not None:
+            if self._count_here(ctx, endpoint):
+                return
+            ctx.prompt_tokens = 0  # whoever counts produces nothing, however that ends
         try:
             began = self._attempt(ctx)
         except (
@@ -182,6 +184,7 @@ class Pipeline:
         assert ctx.model is not None and endpoint.count is not None
         if any(endpoint.name in target.heads for target in ctx.model.targets):
             return False
+        ctx.counts = True
         self._accountant.release(ctx)
         ctx.status = 200
         body = endpoint.count(ctx.prompt_tokens)

@@ -102,6 +102,8 @@ class Accountant:
         if target is not None:
             if target.rates is not None:
                 ctx.cost_nano_usd = target.rates.cost(usage)
+                if target.rates.request_nano_usd and _counts_tokens(ctx):
+                    ctx.cost_nano_usd = 0
             else:
                 ctx.unpriced = True
             if target.calibration is not None and ctx.counted_tokens:
@@ -226,6 +228,11 @@ class Accountant:
 
 _NOTHING = Usage()
 _NO_KEY = record_part(key_id="", team="")
+
+
+def _counts_tokens(ctx: Context) -> bool:
+    """Which costs nothing, whatever a request costs otherwise."""
+    return ctx.endpoint is not None and ctx.endpoint.count is not None
 
 
 def _route_part(ctx: Context) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.base.snapshot import Key, Limits, Model, ProviderKind, Target
+from gateway.base.snapshot import Key, Limits, Model, Price, ProviderKind, Target
 from tests.support.rig import PRICE, FakeExchange, Rig, response_head
 
 KINDS: dict[str, ProviderKind] = {"gpt": "openai", "claude": "anthropic", "gemini": "gemini"}
@@ -83,3 +83,33 @@ def test_an_attempt_leaves_nothing_of_its_dialect_to_the_next(tmp_path: Path, st
         assert json.loads(got.sent) == CHAT
     assert "x-throughway-dropped" not in got.answer_headers
     assert got.answer_headers["x-throughway-provider"] == "gpt" and rig.in_flight == 0
+
+
+# -- a count of tokens
+
+
+def test_a_count_that_is_made_here_is_a_request_of_its_key(tmp_path: Path) -> None:
+    rig = rig_of(tmp_path, "gpt", limits=Limits(requests_per_minute=2))
+    got = [ask(rig, {"messages": HELLO}, "/v1/messages/count_tokens").status for _ in range(3)]
+    assert got == [200, 200, 429]
+
+
+@pytest.mark.parametrize("end", ["answered", "caller left", "deadline", "failed"])
+def test_a_count_costs_nothing_however_it_ends(tmp_path: Path, end: str) -> None:
+    price = Price(input=1_000_000, output=1_000_000, request_nano_usd=5_000_000)
+    limits = Limits(concurrency=1)
+    models = (Model("m", (Target("claude", "x", price=price),)),)
+    rig = Rig(tmp_path, Key("k1", "app", "", limits=limits), models=models, kinds=KINDS)
+    got = ask(rig, {"messages": HELLO}, "/v1/messages/count_tokens", headers={b"x-throughway-timeout-ms": b"1000"})
+    if end == "answered":
+        answer(rig, "claude", {"input_tokens": 3})
+        assert got.answer_headers["x-throughway-cost-usd"] == "0"
+    elif end == "caller left":
+        assert got.on_disconnect is not None
+        got.on_disconnect()
+    elif end == "deadline":
+        rig.sink("claude").on_error("total", "too late")
+    else:
+        answer(rig, "claude", {}, 500)
+    assert (rig.record.cost_nano_usd, rig.record.input_tokens, rig.record.output_tokens) == (0, 0, 0)
+    assert rig.in_flight == 0 and rig.accountant.tokens_in_flight == 0
