@@ -19,6 +19,7 @@ from gateway.base.messages import (
     Block,
     BlockBegan,
     BlockEnded,
+    Citation,
     Cited,
     Delta,
     Ended,
@@ -47,6 +48,8 @@ from gateway.codec.dialects.openai_chat._usage import usage_object
 
 MAX_OPEN_BLOCKS = 1_024
 """Of a choice, at a time."""
+MAX_HELD_CITATIONS = 1_024
+"""Of a block, until it ends."""
 
 _encode = msgspec.json.encode
 _DONE = b"data: [DONE]\n\n"
@@ -56,7 +59,7 @@ _ROLE = b'"role":"assistant",'
 class _Open:
     """An open block."""
 
-    __slots__ = ("block", "place", "said", "start")
+    __slots__ = ("block", "cited", "place", "said", "start")
 
     def __init__(self, block: Block, place: int, start: int) -> None:
         self.block = block
@@ -65,6 +68,9 @@ class _Open:
         self.start = start
         """Of a text: its first character's place in `content`."""
         self.said = False
+        """Of a call: it has arguments."""
+        self.cited: list[Citation] = []
+        """Of a text: what all of it relies on, which is told where its end is known. Some providers cite before they say the text."""
 
 
 class _Choice:
@@ -204,14 +210,10 @@ class ChatStreamWriter:
 
     def _cited(self, event: Cited) -> bytes:
         choice, opened = self._opened(event)
-        annotation = annotation_of(event.citation, opened.start, choice.text_chars)
-        if annotation is not None:
-            if isinstance(annotation, dict):
-                annotation["index"] = choice.annotations
-                choice.annotations += 1
-            return self._chunk(choice, b'"annotations":[%b]' % _encode(annotation))
-        fields = {"citation": other_citation(event.citation)}
-        return self._chunk(choice, b'"provider_specific_fields":%b' % _encode(fields))
+        if event.citation.end is None and len(opened.cited) < MAX_HELD_CITATIONS:
+            opened.cited.append(event.citation)
+            return b""
+        return self._citation(choice, opened, event.citation)
 
     def _block_ended(self, event: BlockEnded) -> bytes:
         choice, opened = self._opened(event)
@@ -297,8 +299,20 @@ class ChatStreamWriter:
         form = b'"tool_calls":[{"index":%d,"custom":{"input":%b}}]' if block.custom else _ARGUMENTS
         return self._chunk(choice, form % (opened.place, _encode(text)))
 
+    def _citation(self, choice: _Choice, opened: _Open, citation: Citation) -> bytes:
+        annotation = annotation_of(citation, opened.start, choice.text_chars)
+        if annotation is None:
+            fields = {"citation": other_citation(citation)}
+            return self._chunk(choice, b'"provider_specific_fields":%b' % _encode(fields))
+        if isinstance(annotation, dict):
+            annotation["index"] = choice.annotations
+            choice.annotations += 1
+        return self._chunk(choice, b'"annotations":[%b]' % _encode(annotation))
+
     def _close(self, choice: _Choice, opened: _Open) -> bytes:
         """Clients read a call's arguments as JSON, which a call without any has to be too."""
+        if opened.cited:
+            return b"".join([self._citation(choice, opened, citation) for citation in opened.cited])
         if isinstance(opened.block, ToolCall) and not opened.said:
             return self._chunk(choice, _ARGUMENTS % (opened.place, b'"{}"'))
         return b""

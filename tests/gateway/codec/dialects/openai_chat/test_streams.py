@@ -39,7 +39,7 @@ from gateway.base.messages import (
 from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_chat import DIALECT
 from gateway.codec.dialects.openai_chat._stream_reader import MAX_CALLS, MAX_KNOWN_CHARS
-from gateway.codec.dialects.openai_chat._stream_writer import MAX_OPEN_BLOCKS
+from gateway.codec.dialects.openai_chat._stream_writer import MAX_HELD_CITATIONS, MAX_OPEN_BLOCKS
 from gateway.codec.dialects.openai_chat._wire import ABSENT
 from tests.support.goldens import events_of
 
@@ -356,14 +356,17 @@ def test_a_signature_of_a_text_has_no_place() -> None:
     ]
 
 
-def test_a_citation_without_a_place_is_of_the_block_it_stands_in() -> None:
+@pytest.mark.parametrize("ending", [BlockEnded(1), Finished("stop")])
+def test_a_citation_without_a_place_is_of_all_of_the_block_that_it_stands_in(ending: Event) -> None:
+    """Also where it came before the text, as Anthropic sends it."""
     told = deltas(
         BlockBegan(0, Text("It rained. ")),
         BlockEnded(0),
         BlockBegan(1, Text("")),
-        Delta(1, "text", "It snowed."),
         Cited(1, Citation("https://example.com", "News")),
+        Delta(1, "text", "It snowed."),
         Cited(1, Citation(title="Book", quote="Snow", document=0)),
+        ending,
     )
     (annotation,) = told[2]["annotations"]
     assert annotation["url_citation"] == {
@@ -373,6 +376,13 @@ def test_a_citation_without_a_place_is_of_the_block_it_stands_in() -> None:
         "end_index": 21,
     }
     assert told[3]["provider_specific_fields"]["citation"]["cited_text"] == "Snow"
+
+
+def test_citations_that_wait_are_bounded() -> None:
+    cited = [Cited(0, Citation("https://example.com"))] * (MAX_HELD_CITATIONS + 1)
+    told = deltas(BlockBegan(0, Text("")), *cited, Delta(0, "text", "Hi"))
+    assert [*told[0]] == ["role", "annotations"]
+    assert told[1] == {"content": "Hi"}
 
 
 def test_an_error_is_the_last_word() -> None:
