@@ -785,12 +785,14 @@ cdef Py_ssize_t take_details(
 cdef Py_ssize_t take_usage(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, Usage usage) noexcept nogil:
     """The object of usage. `at` is its brace."""
     cdef Key key
-    cdef const char* prompt_names[3]
-    cdef int64_t* prompt_values[3]
+    cdef const char* prompt_names[4]
+    cdef int64_t* prompt_values[4]
+    cdef int64_t written = 0
     cdef const char* completion_names[2]
     cdef int64_t* completion_values[2]
-    prompt_names[:] = [b"cached_tokens", b"cache_creation_tokens", b"audio_tokens"]
-    prompt_values[:] = [&usage.cache_read, &usage.cache_write, &usage.input_audio]
+    # OpenAI's own name of what was written, and that of those who had it before.
+    prompt_names[:] = [b"cached_tokens", b"cache_write_tokens", b"cache_creation_tokens", b"audio_tokens"]
+    prompt_values[:] = [&usage.cache_read, &usage.cache_write, &written, &usage.input_audio]
     completion_names[:] = [b"reasoning_tokens", b"audio_tokens"]
     completion_values[:] = [&usage.reasoning, &usage.output_audio]
     at = skip_space(data, at + 1, end)
@@ -803,7 +805,7 @@ cdef Py_ssize_t take_usage(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, U
         elif is_key(&key, b"completion_tokens"):
             at = take_count(data, at, end, &usage.output)
         elif is_key(&key, b"prompt_tokens_details"):
-            at = take_details(data, at, end, prompt_names, prompt_values, 3)
+            at = take_details(data, at, end, prompt_names, prompt_values, 4)
         elif is_key(&key, b"completion_tokens_details"):
             at = take_details(data, at, end, completion_names, completion_values, 2)
         else:
@@ -812,7 +814,7 @@ cdef Py_ssize_t take_usage(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, U
             at = next_member(data, at, end)
     # Parts are together never more than their whole, or they would earn money.
     usage.cache_read = min(usage.cache_read, usage.input)
-    usage.cache_write = min(usage.cache_write, usage.input - usage.cache_read)
+    usage.cache_write = min(max(usage.cache_write, written), usage.input - usage.cache_read)
     usage.input_audio = min(usage.input_audio, usage.input - usage.cache_read - usage.cache_write)
     usage.reasoning = min(usage.reasoning, usage.output)
     usage.output_audio = min(usage.output_audio, usage.output)

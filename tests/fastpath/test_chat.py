@@ -327,6 +327,7 @@ ANSWER = {
         {**ANSWER, "choices": None},
         {**ANSWER, "choices": []},
         {"usage": {"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 90}}},
+        {"usage": {"prompt_tokens": 9, "prompt_tokens_details": {"cache_write_tokens": 5, "cached_tokens": 1}}},
         {"usage": {}},
         {},
     ],

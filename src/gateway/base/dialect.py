@@ -81,7 +81,12 @@ class Dialect(Protocol):
     def read_answer(self, body: bytes) -> Answer:
         """Raises AnswerError."""
 
-    def write_answer(self, answer: Answer) -> bytes: ...
+    def write_answer(self, answer: Answer, request: Request | None = None) -> bytes:
+        """A whole answer for a caller.
+
+        Args:
+            request: what it answers, where the dialect repeats some of it, or tells calls of some tools from others.
+        """
 
     def stream_reader(self) -> StreamReader: ...
 

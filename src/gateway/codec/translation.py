@@ -146,7 +146,7 @@ class Follows:
         answer = self._provider.read_answer(body)
         text, media = _produced(answer)
         finish = next((choice.finish for choice in reversed(answer.choices) if choice.finish), "")
-        written = body if self._caller is None else self._caller.write_answer(answer)
+        written = body if self._caller is None else self._caller.write_answer(answer, self._request)
         return Whole(written, answer.usage, finish, text, media)
 
     def scanner(self) -> AnswerScanner:

@@ -385,6 +385,7 @@ BOUND = 100_000_000
             },
             Usage(9, 0, 4, 3, 0, 2),
         ),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cache_write_tokens": 5}}, Usage(9, 0, 0, 5)),
         (
             {"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 4, "audio_tokens": 2}},
             Usage(0, 9, 0, 0, 4, 0, 2),

@@ -267,7 +267,8 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None
 class _PromptDetails(msgspec.Struct):
     cached_tokens: _Count = None
     audio_tokens: _Count = None
-    cache_creation_tokens: _Count = None
+    cache_write_tokens: _Count = None
+    cache_creation_tokens: _Count = None  # as it was called elsewhere before
 
 
 class _CompletionDetails(msgspec.Struct):
@@ -304,7 +305,7 @@ def _usage(found: _Usage) -> Usage:
     whole, made = found.prompt_tokens or 0, found.completion_tokens or 0
     # Parts are together never more than their whole, or they would earn money.
     read = min(prompt.cached_tokens or 0, whole)
-    written = min(prompt.cache_creation_tokens or 0, whole - read)
+    written = min(max(prompt.cache_write_tokens or 0, prompt.cache_creation_tokens or 0), whole - read)
     return Usage(
         whole,
         made,

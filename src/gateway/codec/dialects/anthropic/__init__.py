@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.base.dialect import AnswerError
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, DialectName, Lost, Request
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.anthropic import _answer, _errors, _request, _usage, _write_request
 from gateway.codec.dialects.anthropic._request import VERSIONS
 from gateway.codec.dialects.anthropic._stream_reader import Reader
@@ -35,7 +35,7 @@ _count = msgspec.json.Decoder(_Count)
 
 
 class Anthropic:
-    """See `gateway.codec.dialect.Dialect`."""
+    """See `gateway.base.dialect.Dialect`."""
 
     name: DialectName = "anthropic"
 
@@ -50,7 +50,7 @@ class Anthropic:
     def read_answer(self, body: bytes) -> Answer:
         return _answer.read(body)
 
-    def write_answer(self, answer: Answer) -> bytes:
+    def write_answer(self, answer: Answer, request: Request | None = None) -> bytes:
         return _answer.write(answer)
 
     def stream_reader(self) -> Reader:

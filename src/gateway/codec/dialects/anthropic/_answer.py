@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Address,
     Answer,
@@ -31,7 +32,6 @@ from gateway.base.messages import (
     ToolCall,
 )
 from gateway.codec import signatures
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.anthropic._finish import ending, finish_of
 from gateway.codec.dialects.anthropic._parts import (
     arguments_of,

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Began,
     BlockBegan,
@@ -36,7 +37,6 @@ from gateway.base.messages import (
     Used,
 )
 from gateway.codec import signatures
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.anthropic import _answer as wire
 from gateway.codec.dialects.anthropic import _errors
 from gateway.codec.dialects.anthropic._finish import finish_of

@@ -9,6 +9,7 @@ What an answer of this dialect cannot hold is treated as in `_answer`. Of severa
 
 from __future__ import annotations
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Audio,
     Began,
@@ -31,7 +32,6 @@ from gateway.base.messages import (
     Used,
 )
 from gateway.codec import signatures
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.anthropic import _errors
 from gateway.codec.dialects.anthropic._answer import words_of, written_redacted
 from gateway.codec.dialects.anthropic._finish import ending

@@ -38,7 +38,7 @@ class _Gemini:
     def read_answer(self, body: bytes) -> Answer:
         return _answer.read_answer(body)
 
-    def write_answer(self, answer: Answer) -> bytes:
+    def write_answer(self, answer: Answer, request: Request | None = None) -> bytes:
         return _answer.write_answer(answer)
 
     def stream_reader(self) -> StreamReader:

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import Answer, Block, Choice, Citation, Refusal, Text, ToolCall
-from gateway.codec.dialect import AnswerError
 
 from ._citations import Cited, cited, count_chars, read_citations, write_grounding
 from ._finish import read_finish, write_finish

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from gateway.base.dialect import AnswerError
 from gateway.base.errors import INVALID_VALUE, GatewayError
 from gateway.base.messages import Lost, Request
-from gateway.codec.dialect import AnswerError
 
 from ._body import decode
 from ._read_request import request_of

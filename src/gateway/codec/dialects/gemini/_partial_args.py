@@ -12,7 +12,7 @@ import re
 
 import msgspec
 
-from gateway.codec.dialect import AnswerError
+from gateway.base.dialect import AnswerError
 
 from ._arguments import one_line
 from ._wire import PartialArg

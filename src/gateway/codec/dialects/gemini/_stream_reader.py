@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Began,
     BlockBegan,
@@ -34,7 +35,6 @@ from gateway.base.messages import (
     ToolCall,
     Used,
 )
-from gateway.codec.dialect import AnswerError
 
 from ._answer import blocked, decode, id_stem, seconds_of
 from ._arguments import object_in, one_line

@@ -15,6 +15,7 @@ import msgspec
 
 from _fastpath.usage import Usage
 from gateway.base import errors
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Audio,
     Began,
@@ -37,7 +38,6 @@ from gateway.base.messages import (
     ToolCall,
     Used,
 )
-from gateway.codec.dialect import AnswerError
 
 from ._answer import time_of
 from ._citations import MAX_CITATIONS, MAX_CITED_CHARS, cited, write_grounding

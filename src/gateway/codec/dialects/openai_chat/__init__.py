@@ -36,7 +36,7 @@ class Chat:
     def read_answer(self, body: bytes) -> Answer:
         return read_answer(body)
 
-    def write_answer(self, answer: Answer) -> bytes:
+    def write_answer(self, answer: Answer, request: Request | None = None) -> bytes:
         return write_answer(answer)
 
     def stream_reader(self) -> ChatStreamReader:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from _fastpath.chat import MAX_CHOICES
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Answer,
     Audio,
@@ -23,7 +24,6 @@ from gateway.base.messages import (
     ToolCall,
 )
 from gateway.codec import signatures
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_chat import _wire as wire
 from gateway.codec.dialects.openai_chat._blocks_reader import PartError, read_spoken
 from gateway.codec.dialects.openai_chat._finish import is_failure, read_finish, written_finish

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from _fastpath.chat import MAX_CHOICES
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Audio,
     Began,
@@ -39,7 +40,6 @@ from gateway.base.messages import (
     ToolCall,
     Used,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai import provider_message
 from gateway.codec.dialects.openai_chat import _wire as wire
 from gateway.codec.dialects.openai_chat._answer import created_of, decode_leniently

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from _fastpath.usage import Usage
+from gateway.base.dialect import AnswerError
 from gateway.base.errors import PROVIDER_ERROR
 from gateway.base.messages import (
     Audio,
@@ -39,7 +40,6 @@ from gateway.base.messages import (
     Used,
 )
 from gateway.codec import signatures
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai import render_error
 from gateway.codec.dialects.openai_chat._answer import annotation_of, other_citation, written_call, written_image
 from gateway.codec.dialects.openai_chat._finish import written_finish

@@ -38,7 +38,7 @@ from gateway.codec.dialects.openai_responses._stream_out import StreamWriter
 
 
 class _Responses:
-    """`gateway.codec.dialect.Dialect`."""
+    """`gateway.base.dialect.Dialect`."""
 
     @property
     def name(self) -> DialectName:

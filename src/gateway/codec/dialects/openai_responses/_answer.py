@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Answer,
     Audio,
@@ -19,7 +20,6 @@ from gateway.base.messages import (
     Thinking,
     ToolCall,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_responses import _finish, _signed
 from gateway.codec.dialects.openai_responses._blocks import (
     block_of_call,

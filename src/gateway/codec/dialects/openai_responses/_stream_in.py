@@ -25,6 +25,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Began,
     Block,
@@ -46,7 +47,6 @@ from gateway.base.messages import (
     ToolCall,
     Used,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_responses import _finish, _signed
 from gateway.codec.dialects.openai_responses._answer import Told, blocks_of_item
 from gateway.codec.dialects.openai_responses._blocks import block_of_call, blocks_of_reasoning

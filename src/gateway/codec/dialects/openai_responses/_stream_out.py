@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Audio,
     Began,
@@ -39,7 +40,6 @@ from gateway.base.messages import (
     ToolCall,
     Used,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_responses import _finish, _signed
 from gateway.codec.dialects.openai_responses._errors import error_event
 from gateway.codec.dialects.openai_responses._events import (

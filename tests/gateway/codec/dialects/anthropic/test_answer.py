@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
+from gateway.base.dialect import AnswerError
 from gateway.base.errors import CATALOGUE, Fault
 from gateway.base.messages import Answer, Choice, Finish, Refusal, Text
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.anthropic import DIALECT
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from gateway.base.dialect import AnswerError
 from gateway.base.errors import GatewayError
 from gateway.base.messages import Answer, Ended, Event, Failed, Lost, Noted, Request
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.anthropic import DIALECT
 from tests.gateway.codec.dialects.anthropic import strategies
 from tests.support.goldens import cases, events_of, plain

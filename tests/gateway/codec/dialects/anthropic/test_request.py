@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from gateway.base.dialect import Dialect
 from gateway.base.errors import INVALID_JSON, INVALID_VALUE, MISSING_MODEL, GatewayError
 from gateway.base.messages import Lost
-from gateway.codec.dialect import Dialect
 from gateway.codec.dialects.anthropic import DIALECT
 from gateway.codec.dialects.anthropic import _wire as wire
 from gateway.codec.dialects.anthropic._unknown import without_unknown

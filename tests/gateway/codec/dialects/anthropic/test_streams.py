@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from _fastpath.usage import Usage
+from gateway.base.dialect import AnswerError, StreamReader, StreamWriter
 from gateway.base.messages import (
     Address,
     Audio,
@@ -37,7 +38,6 @@ from gateway.base.messages import (
     Used,
     Video,
 )
-from gateway.codec.dialect import AnswerError, StreamReader, StreamWriter
 from gateway.codec.dialects.anthropic import DIALECT, _stream_reader
 from tests.support.goldens import events_of
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from _fastpath.usage import Usage
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Answer,
     Block,
@@ -23,7 +24,6 @@ from gateway.base.messages import (
     Thinking,
     ToolCall,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.gemini import DIALECT
 from tests.gateway.codec.dialects.gemini.test_requests import raw
 from tests.support.goldens import cases, plain

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from gateway.base.dialect import AnswerError
 from gateway.base.errors import GatewayError
 from gateway.base.messages import Lost, Message, Request, Text, Tool
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.gemini import read_count, read_count_request, write_count, write_count_request
 
 CONTENTS: list[Any] = [{"role": "user", "parts": [{"text": "Hi"}]}]

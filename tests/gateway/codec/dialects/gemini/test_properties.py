@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from gateway.base.dialect import AnswerError
 from gateway.base.errors import GatewayError
 from gateway.base.messages import (
     Answer,
@@ -32,7 +33,6 @@ from gateway.base.messages import (
     Thinking,
     ToolCall,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.gemini import DIALECT, read_count, read_count_request
 from tests.gateway.codec.dialects.gemini import _strategies as some
 from tests.support.goldens import cases, events_of, plain

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from _fastpath.usage import Usage
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Audio,
     Began,
@@ -35,7 +36,6 @@ from gateway.base.messages import (
     ToolCall,
     Used,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.gemini import DIALECT, _stream_writer
 from tests.gateway.codec.dialects.gemini.test_requests import raw
 from tests.support.goldens import cases, events_of, plain

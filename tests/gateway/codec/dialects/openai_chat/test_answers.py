@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Answer,
     Block,
@@ -21,7 +22,6 @@ from gateway.base.messages import (
     Text,
     Thinking,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_chat import DIALECT
 
 

@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import Answer, Choice, Failed, Finish, Finished, Refusal, Text
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_chat import DIALECT
 
 SUCCESS = {"stop", "stop_sequence", "tool_calls"}

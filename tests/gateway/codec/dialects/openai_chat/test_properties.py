@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.base.dialect import AnswerError
 from gateway.base.errors import GatewayError
 from gateway.base.messages import Answer, BlockEnded, Ended, Event, Lost, Noted, Request
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_chat import DIALECT
 from tests.gateway.codec.dialects.openai_chat import strategies as make
 from tests.support.goldens import cases, events_of, plain

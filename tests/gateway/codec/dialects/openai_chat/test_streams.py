@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from _fastpath.usage import Usage
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Audio,
     Began,
@@ -36,7 +37,6 @@ from gateway.base.messages import (
     ToolCall,
     Used,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_chat import DIALECT
 from gateway.codec.dialects.openai_chat._stream_reader import MAX_CALLS, MAX_KNOWN_CHARS
 from gateway.codec.dialects.openai_chat._stream_writer import MAX_HELD_CITATIONS, MAX_OPEN_BLOCKS

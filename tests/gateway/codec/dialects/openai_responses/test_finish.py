@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Answer,
     Began,
@@ -21,7 +22,6 @@ from gateway.base.messages import (
     Text,
     ToolCall,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_responses import DIALECT
 from tests.gateway.codec.dialects.openai_responses.test_goldens import ASKED, read_stream
 from tests.support.goldens import events_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway.base.dialect import Dialect
 from gateway.base.messages import Event, Lost, Request
-from gateway.codec.dialect import Dialect
 from gateway.codec.dialects.openai_responses import DIALECT
 from tests.gateway.codec.dialects.openai_responses.events import joined
 from tests.support.goldens import cases, events_of, plain

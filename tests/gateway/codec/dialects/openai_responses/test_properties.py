@@ -11,6 +11,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.base.dialect import AnswerError
 from gateway.base.errors import GatewayError
 from gateway.base.messages import (
     Answer,
@@ -34,7 +35,6 @@ from gateway.base.messages import (
     ToolResult,
     Used,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_responses import DIALECT
 from tests.gateway.codec.dialects.openai_responses.events import joined
 from tests.gateway.codec.dialects.openai_responses.strategies import (

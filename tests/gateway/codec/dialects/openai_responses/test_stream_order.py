@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from _fastpath.usage import Usage
+from gateway.base.dialect import AnswerError
 from gateway.base.messages import (
     Began,
     BlockBegan,
@@ -32,7 +33,6 @@ from gateway.base.messages import (
     ToolChoice,
     Used,
 )
-from gateway.codec.dialect import AnswerError
 from gateway.codec.dialects.openai_responses import DIALECT, _stream_out
 from gateway.codec.dialects.openai_responses._parts import SEARCH
 from tests.gateway.codec.dialects.openai_responses.strategies import raw
