@@ -158,7 +158,7 @@ def node(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -
             name: {"kind": kind, "base_url": upstream.base_url(name), "api_key": "env:PROVIDER_KEY"}
             for name, kind in kinds.items()
         },
-        "models": models | {"lenient": {**models["claude"], "drop_params": ["seed"]}},
+        "models": models | {"lenient": {**models["claude"], "drop_params": ["seed", "web_search"]}},
     }
     with Gateway(tmp_path_factory.mktemp("dialects"), shared, environment(KEYS)).running() as started:
         yield started
@@ -367,6 +367,10 @@ def test_a_field_without_a_place_is_refused_unless_the_model_admits_that_it_is_d
     assert refused.value.code == "unsupported_parameter" and refused.value.param == "seed"
     raw = chat.chat.completions.with_raw_response.create(model="lenient", **asked)
     assert raw.headers["x-throughway-dropped"] == "seed"
+    search: Any = [{"type": "web_search"}]
+    with pytest.raises(openai.BadRequestError, match=r"hosted_tools\[0\].web_search"):
+        chat.responses.create(model="claude", input="Hello", tools=search)
+    assert chat.responses.create(model="lenient", input="Hello", tools=search).output_text == ANSWER
 
 
 def test_each_clients_own_exception_tells_of_a_missing_model(

@@ -115,7 +115,7 @@ class Writer:
             if hosted.dialect == "anthropic":
                 written.append(hosted.value)
             else:
-                self._lost.field(f"hosted_tools[{i}]")
+                self._lost.field(f"hosted_tools[{i}].{hosted.kind}")
         return written
 
     def _tool(self, tool: Tool, i: int, traits: Traits) -> dict[str, Any]:

@@ -296,7 +296,7 @@ def _write_tools(body: dict[str, Any], request: Request, lost: Lost) -> None:
         if hosted.dialect == "gemini":
             entries.append(hosted.value)
         else:
-            lost.field(f"hosted_tools[{i}]")
+            lost.field(f"hosted_tools[{i}].{hosted.kind}")
     if entries:
         body["tools"] = entries
 

@@ -107,7 +107,7 @@ def _write_tools(body: dict[str, Any], request: Request, lost: Lost) -> None:
     tools: list[Any] = [_tool(tool, i, lost) for i, tool in enumerate(request.tools)]
     for i, hosted in enumerate(request.hosted_tools):
         if hosted.dialect != OWN:
-            lost.field(f"hosted_tools[{i}]")
+            lost.field(f"hosted_tools[{i}].{hosted.kind}")
         elif hosted.kind == "web_search_options":
             body[hosted.kind] = hosted.value
         else:

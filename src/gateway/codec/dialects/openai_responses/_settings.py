@@ -142,7 +142,7 @@ def write_tools(request: Request, lost: Lost) -> list[object]:
         if hosted.dialect == OWN:
             written.append(hosted.value)
         else:
-            lost.field(f"hosted_tools[{at}]")
+            lost.field(f"hosted_tools[{at}].{hosted.kind}")
     return written
 
 

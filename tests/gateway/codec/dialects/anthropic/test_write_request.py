@@ -365,7 +365,7 @@ def test_hosted_tools_of_others_are_lost() -> None:
     other = HostedTool("openai_responses", "file_search", msgspec.Raw(b"{}"))
     body, fields, _ = written(request(hosted_tools=[other, own]))
     assert body["tools"] == [{"type": "bash_20250124", "name": "bash"}]
-    assert fields == ["hosted_tools[0]"]
+    assert fields == ["hosted_tools[0].file_search"]
 
 
 @pytest.mark.parametrize(

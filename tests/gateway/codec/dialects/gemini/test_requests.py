@@ -303,7 +303,7 @@ LOST: list[tuple[Request, list[str], list[str]]] = [
     (asked(metadata={"team": "blue"}), [], []),
     (asked(service_tier="scale"), [], ["service_tier"]),
     (asked(service_tier="auto"), [], []),
-    (asked(hosted_tools=[HostedTool("anthropic", "web_search", raw({}))]), ["hosted_tools[0]"], []),
+    (asked(hosted_tools=[HostedTool("anthropic", "web_search", raw({}))]), ["hosted_tools[0].web_search"], []),
     (asked(tools=[Tool("f", cache=MARK), Tool("p", custom=True)]), [], ["tools[0].cache"]),
     (asked(tools=[Tool("p", custom=True, grammar=raw({}))]), ["tools[0].grammar"], []),
     (asked(tool_choice=ToolChoice("required")), ["tool_choice"], []),

@@ -397,7 +397,7 @@ def test_settings_without_a_place_are_told() -> None:
     request.hosted_tools = [HostedTool("anthropic", "web_search_20250305", RAW)]
     request.tool_choice = ToolChoice("required")
     assert written(request)[1:] == (
-        ["top_k", "hosted_tools[0]", "tool_choice"],
+        ["top_k", "hosted_tools[0].web_search_20250305", "tool_choice"],
         ["reasoning.budget_tokens", "reasoning.shown", "metadata", "service_tier"],
     )
 

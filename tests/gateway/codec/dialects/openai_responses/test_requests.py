@@ -147,7 +147,7 @@ FOREIGN = Signature("anthropic", "x")
         (request_of(choices=2), ["choices"], []),
         (request_of(frequency_penalty=1.0, presence_penalty=1.0), ["frequency_penalty", "presence_penalty"], []),
         (request_of(logit_bias=raw({})), ["logit_bias"], []),
-        (request_of(hosted_tools=[HostedTool("anthropic", "bash", raw({}))]), ["hosted_tools[0]"], []),
+        (request_of(hosted_tools=[HostedTool("anthropic", "bash", raw({}))]), ["hosted_tools[0].bash"], []),
         (request_of(tools=[Tool("f", cache=CacheMark())]), [], ["tools[0].cache"]),
         (request_of(tools=[Tool("f", custom=True, grammar=raw({"odd": 1}))]), ["tools[0].grammar"], []),
         (request_of(service_tier="standard_only"), [], ["service_tier"]),
