@@ -13,6 +13,7 @@ Rules.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -402,6 +403,14 @@ Event: TypeAlias = Began | BlockBegan | Delta | Signed | Cited | BlockEnded | Fi
 # -- what a translation cannot carry
 
 
+_INDEX = re.compile(r"\[\d+\]")
+
+
+def plain_path(path: str) -> str:
+    """Without indices: `tools[3].strict` is `tools.strict`."""
+    return _INDEX.sub("", path)
+
+
 class Lost:
     """Fields of a request that its new dialect has no place for.
 
@@ -409,19 +418,30 @@ class Lost:
     always admissible, and told. Anything else is left out only where the configuration says so.
     """
 
-    __slots__ = ("fields", "hints")
+    __slots__ = ("fields", "hints", "more", "overflows")
 
     MAX_FIELDS = 100
-    """Of either; more are not told apart."""
+    """Of each list."""
 
     def __init__(self) -> None:
         self.fields: list[str] = []
         """Paths in the caller's own words, such as `messages[2].content[0].citations`."""
         self.hints: list[str] = []
+        self.more: list[str] = []
+        """Where `fields` is full: paths without their indices, such as `tools.strict` of the hundredth tool."""
+        self.overflows = False
+        """There are still more."""
 
     def field(self, path: str) -> None:
-        if len(self.fields) < self.MAX_FIELDS and path not in self.fields:
+        if path in self.fields:
+            return
+        if len(self.fields) < self.MAX_FIELDS:
             self.fields.append(path)
+        elif (plain := plain_path(path)) not in self.more:
+            if len(self.more) < self.MAX_FIELDS:
+                self.more.append(plain)
+            else:
+                self.overflows = True
 
     def hint(self, path: str) -> None:
         if len(self.hints) < self.MAX_FIELDS and path not in self.hints:

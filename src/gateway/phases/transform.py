@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.base.context import Context, TargetEntry
+from gateway.base.context import Context, TargetEntry, field
 from gateway.base.errors import ENDPOINT_NOT_SERVED, UNSUPPORTED_PARAMETER, GatewayError
-from gateway.base.messages import Lost, Request
+from gateway.base.messages import Lost, Request, plain_path
 from gateway.codec.dialects import openai
 from gateway.codec.governing import Asked, read_asked
 from gateway.codec.signatures import MARK
@@ -20,10 +20,11 @@ JOIN_BYTES = 65_536
 """Up to here head and body leave as one piece; beyond, the body is not copied."""
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
-_INDEX = re.compile(r"\[\d+\]")
 _LENGTH = b"content-length: "
 MAX_DROPPED_BYTES = 1_024
 """Of the names in `x-throughway-dropped`; more are not told."""
+MAX_SHOWN_CHARS = 200
+"""Of a name in an error."""
 
 
 def request_head(path: str, host: str, credential: str | None, extra: Sequence[tuple[str, str]]) -> bytes:
@@ -144,26 +145,26 @@ def _for_target(request: Request, target: TargetEntry, max_output_tokens: int) -
 def _dropped(ctx: Context, unknown: Lost, lost: Lost) -> bytes:
     """The header line that tells what is left out; raises GatewayError where that is not admitted."""
     assert ctx.model is not None and ctx.target is not None
-    fields = unknown.fields + lost.fields
+    fields = unknown.fields + lost.fields + unknown.more + lost.more
     admitted = ctx.model.model.drop_params
     refused = [] if "*" in admitted else [name for name in fields if not _is_admitted(name, admitted)]
+    if "*" not in admitted and (unknown.overflows or lost.overflows):
+        refused.append("more fields than can be told")
     if refused:
-        shown = ", ".join(refused[:10])
+        shown = ", ".join(name[:MAX_SHOWN_CHARS] for name in refused[:10])
         raise GatewayError(
             UNSUPPORTED_PARAMETER,
             f"What is sent to a provider of the kind {ctx.target.kind.name!r}, which serves the model {ctx.model.model.name!r}, has no place for: "
             f"{shown}. Leave it out, or admit that it is dropped with `drop_params` of the model.",
-            param=refused[0],
+            param=refused[0][:MAX_SHOWN_CHARS],
         )
-    names = ", ".join(fields + unknown.hints + lost.hints).encode("ascii", "replace")
-    if not names:
-        return b""
-    return b"x-throughway-dropped: %b\r\n" % names[:MAX_DROPPED_BYTES].translate(None, b"\r\n")
+    names = ", ".join(fields + unknown.hints + lost.hints)
+    return field("x-throughway-dropped", names[:MAX_DROPPED_BYTES]) if names else b""
 
 
 def _is_admitted(name: str, admitted: Sequence[str]) -> bool:
     """Whether a path, or what it is a part of, is among those that may be dropped: `tools[3].strict` by `tools.strict`, too."""
-    plain = _INDEX.sub("", name)
+    plain = plain_path(name)
     return any(plain == each or plain.startswith(f"{each}.") or plain.endswith(f".{each}") for each in admitted)
 
 
