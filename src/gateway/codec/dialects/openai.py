@@ -321,7 +321,7 @@ def usage_of(fragment: bytes) -> Usage | None:
     """The usage in the JSON object `fragment`; None where it is no usage."""
     try:
         return _usage(_usage_decoder.decode(fragment))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -417,6 +417,6 @@ def _unknown(data: bytes, error: msgspec.ValidationError) -> str:
             kind = _known_delta.decode(data).delta.type
             if kind not in _DELTAS:
                 return kind
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what is behind the fault was not read before
         pass
     raise AnswerError(f"An event of the stream breaks the dialect: {error}") from error

@@ -179,7 +179,10 @@ class _Turns:
                 self._lost.hint(f"{path}.{name}.displayName")
 
     def _read_resolution(self, raw: msgspec.Raw, block: Block, path: str) -> None:
-        told = msgspec.json.decode(raw)
+        try:
+            told = msgspec.json.decode(raw)
+        except msgspec.DecodeError as error:
+            raise _wrong(path, "cannot be read") from error
         level = told.get("level") if isinstance(told, dict) else told
         if isinstance(block, Image) and isinstance(level, str) and level in _DETAILS:
             block.detail = _DETAILS[level]

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.base.errors import INVALID_VALUE, GatewayError
+
 from ._names import camel
 
 _TYPES = {"STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
@@ -17,8 +19,12 @@ _COUNTS = {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "m
 
 
 def json_schema(schema: msgspec.Raw) -> msgspec.Raw:
-    """A `Schema` as JSON Schema."""
-    return msgspec.Raw(msgspec.json.encode(_told(msgspec.json.decode(schema))))
+    """A `Schema` as JSON Schema. Raises GatewayError."""
+    try:
+        found = msgspec.json.decode(schema)
+    except msgspec.DecodeError as error:  # such as a number that no float holds
+        raise GatewayError(INVALID_VALUE, f"A schema cannot be read: {error}.") from error
+    return msgspec.Raw(msgspec.json.encode(_told(found)))
 
 
 def _told(schema: Any) -> Any:

@@ -363,7 +363,7 @@ def _grammar(told: msgspec.Raw) -> msgspec.Raw | None:
         return None
     try:
         found = msgspec.json.decode(told, type=_GrammarFormat)
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         return told
     if found.type == "text":
         return None

@@ -118,7 +118,7 @@ class _Call:
         self.tries -= 1
         try:
             _object_decoder.decode("".join(self.pieces))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return False
         return True
 

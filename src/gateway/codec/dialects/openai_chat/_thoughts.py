@@ -45,7 +45,7 @@ def detail_of(raw: msgspec.Raw) -> tuple[str, dict[str, Any]] | None:
     """(text, the rest of it) of an entry of `reasoning_details`; None where it is none."""
     try:
         entry = msgspec.json.decode(raw, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     text = entry.pop(_text_field(entry), None)
     return (text if isinstance(text, str) else ""), entry
@@ -72,7 +72,7 @@ def write_detail(thought: Thinking) -> dict[str, Any] | None:
         return None
     try:
         entry = msgspec.json.decode(signature.value.encode("utf-8", "replace"), type=dict[str, Any])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     if not str(entry.get("type")).startswith("reasoning."):
         return None
