@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.native.whole import Whole
@@ -19,6 +19,9 @@ VALUES = st.recursive(
 BODIES = st.lists(VALUES, max_size=4) | st.dictionaries(st.text(max_size=8), VALUES, max_size=4) | st.text()
 
 
+patient = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # of a machine that does other things
+
+
 def whole(*pieces: bytes) -> bool:
     judge = Whole()
     for piece in pieces:
@@ -26,6 +29,7 @@ def whole(*pieces: bytes) -> bool:
     return judge.whole
 
 
+@patient
 @given(value=BODIES, ascii_only=st.booleans(), indent=st.none() | st.just(2))
 def test_a_text_is_whole_at_its_last_byte_and_nowhere_before(value: Any, ascii_only: bool, indent: int | None) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode(errors="surrogatepass")
@@ -37,6 +41,7 @@ def test_a_text_is_whole_at_its_last_byte_and_nowhere_before(value: Any, ascii_o
     assert whole(text)
 
 
+@patient
 @given(value=BODIES, data=st.data())
 def test_where_it_is_cut_does_not_matter(value: Any, data: st.DataObject) -> None:
     text = json.dumps(value).encode()
