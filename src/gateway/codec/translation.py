@@ -74,11 +74,15 @@ class AnswerScanner(EventFollower):
                 raise AnswerError(f"an event is longer than {MAX_EVENT_BYTES:,} bytes")
         except AnswerError as error:
             self.fault = str(error)
-        return self.passed if self._writer is None else b"".join(out)
+        if self._writer is not None:
+            return b"".join(out)
+        return self.passed if self.fault is None else b""  # what broke may have been followed by a terminal
 
     def finish(self) -> bytes:
         """The same at the transport's end."""
         out: list[bytes] = []
+        if self.fault is not None:
+            return b""
         try:
             self._take(self._reader.end(), out)
         except AnswerError as error:
@@ -91,6 +95,8 @@ class AnswerScanner(EventFollower):
 
     def _take(self, events: Sequence[Event], out: list[bytes]) -> None:
         for event in events:
+            if self.terminal:
+                return
             self._note(event)
             if self._writer is not None:
                 out.append(self._writer.write(event))
@@ -98,7 +104,7 @@ class AnswerScanner(EventFollower):
     def _note(self, event: Event) -> None:
         match event:
             case Delta():
-                self._produced(len(event.text), media=event.kind == "audio")
+                self._produced(_bytes_of(event.text), media=event.kind == "audio")
             case BlockBegan():
                 text, media = size_of(event.block)
                 if text:
@@ -114,7 +120,8 @@ class AnswerScanner(EventFollower):
             case Ended():
                 self.terminal = True
             case Failed():
-                self.error = event.message.encode()
+                self.error = event.message.encode("utf-8", "replace")
+                self.terminal = self._writer is not None  # which has said so, and says no more
 
     def _produced(self, size: int, media: bool) -> None:
         self.content_events += 1
@@ -166,13 +173,18 @@ def _produced(answer: Answer) -> tuple[int, int]:
     return text, media
 
 
+def _bytes_of(text: str) -> int:
+    """In UTF-8: a character of Chinese is three, and about a token."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
 def size_of(block: Block) -> tuple[int, int]:
     """(bytes of text, bytes of media) that a block of an answer holds."""
     match block:
         case Text() | Thinking() | Refusal():
-            return len(block.text), 0
+            return _bytes_of(block.text), 0
         case ToolCall():
-            return len(block.name) + len(block.arguments), 0
+            return _bytes_of(block.name) + _bytes_of(block.arguments), 0
         case Image(source=Inline(data=data)) | Audio(source=Inline(data=data)):
             return 0, len(data)
         case _:

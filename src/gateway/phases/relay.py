@@ -325,8 +325,7 @@ class Relay:
         ctx = self.ctx
         self._mode = _ENDED
         self._note_provider_time()
-        self._count(complete=True)
-        self._note_told_error()
+        self._count(complete=not self._note_told_error())
         self._steps.settle(ctx)
         ctx.exchange.end(out)
         self._steps.finish(ctx)

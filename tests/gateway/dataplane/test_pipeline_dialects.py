@@ -113,3 +113,111 @@ def test_a_count_costs_nothing_however_it_ends(tmp_path: Path, end: str) -> None
         answer(rig, "claude", {}, 500)
     assert (rig.record.cost_nano_usd, rig.record.input_tokens, rig.record.output_tokens) == (0, 0, 0)
     assert rig.in_flight == 0 and rig.accountant.tokens_in_flight == 0
+
+
+# -- streams that fail
+
+
+def data(value: Any) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def claude(*events: dict[str, Any]) -> list[bytes]:
+    return [b"event: " + each["type"].encode() + b"\n" + data(each) for each in events]
+
+
+TOLD = "x" * 400
+TEXTS = {
+    "claude": claude(
+        {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": TOLD}},
+    ),
+    "gpt": [data({"id": "c", "model": "x", "choices": [{"index": 0, "delta": {"content": TOLD}}]})],
+    "gemini": [data({"candidates": [{"content": {"parts": [{"text": TOLD}]}}]})],
+}
+ERRORS = {
+    "claude": claude({"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}}),
+    "gpt": [data({"error": {"message": "Busy", "type": "server_error"}})],
+    "gemini": [data({"error": {"code": 503, "message": "Busy", "status": "UNAVAILABLE"}})],
+}
+REST = {
+    "claude": claude(
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+    ),
+    "gpt": [data({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}), b"data: [DONE]\n\n"],
+    "gemini": [data({"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]})],
+}
+CALLERS = {
+    "/v1/chat/completions": (b'data: {"error":', b"[DONE]"),
+    "/v1/responses": (b"event: response.failed", b"response.completed"),
+    "/v1/messages": (b"event: error", b"message_stop"),
+    "/v1beta/models/m:streamGenerateContent": (b'data: {"error":', b"STOP"),
+}
+NATIVE = {
+    ("gpt", "/v1/chat/completions"),
+    ("claude", "/v1/messages"),
+    ("gemini", "/v1beta/models/m:streamGenerateContent"),
+}
+TRANSLATED = [(p, path) for p in KINDS for path in CALLERS if (p, path) not in NATIVE]
+
+
+def begin_stream(rig: Rig, provider: str, path: str) -> FakeExchange:
+    question: dict[str, Any] = {"model": "m", "stream": True, "messages": HELLO, "max_tokens": 500}
+    if path == "/v1/responses":
+        question = {"model": "m", "stream": True, "input": "Hello"}
+    elif path.startswith("/v1beta"):
+        question = {"contents": [{"parts": [{"text": "Hello"}]}]}
+    got = FakeExchange(json.dumps(question).encode(), path)
+    got.query = b"alt=sse"
+    rig.pipeline.on_request(got)
+    rig.sink(provider).on_head(response_head(200, "text/event-stream"), True)
+    return got
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["apart", "at once"])
+@pytest.mark.parametrize(("provider", "path"), TRANSLATED)
+def test_nothing_follows_an_error_in_a_translated_stream(
+    tmp_path: Path, provider: str, path: str, at_once: bool
+) -> None:
+    rig = rig_of(tmp_path, provider)
+    got = begin_stream(rig, provider, path)
+    events = [*TEXTS[provider], *ERRORS[provider], *TEXTS[provider][-1:], *REST[provider]]
+    for event in [b"".join(events)] if at_once else events:
+        rig.sink(provider).on_data(event, False)
+    error, finish = CALLERS[path]
+    assert got.names[-1] == "end", "whatever the provider goes on to say"
+    assert got.sent.count(error) == 1 and b"Busy" in got.sent and finish not in got.sent
+    assert got.sent.rstrip().rpartition(b"\n\n")[2].startswith(error)
+    assert rig.record.code == "provider_error" and rig.in_flight == 0
+    assert rig.record.output_tokens == 100, "what had come, and not the one that was told at its beginning"
+
+
+@pytest.mark.parametrize(("provider", "path"), sorted(NATIVE - {("gpt", "/v1/chat/completions")}))
+def test_no_terminal_passes_behind_what_breaks_the_dialect(tmp_path: Path, provider: str, path: str) -> None:
+    rig = rig_of(tmp_path, provider)
+    got = begin_stream(rig, provider, path)
+    broken = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"candidates":7}\n\n'
+    rig.sink(provider).on_data(b"".join([*TEXTS[provider], broken, *REST[provider]]), True)
+    error, finish = CALLERS[path]
+    assert error in got.sent and finish not in got.sent
+    assert rig.record.code == "provider_protocol_error" and rig.record.output_tokens == 100
+
+
+@pytest.mark.parametrize(("provider", "path"), TRANSLATED)
+def test_a_caller_that_leaves_a_translated_stream_is_billed_for_what_came(
+    tmp_path: Path, provider: str, path: str
+) -> None:
+    rig = rig_of(tmp_path, provider)
+    got = begin_stream(rig, provider, path)
+    got.takes_more = False
+    for event in TEXTS[provider]:
+        rig.sink(provider).on_data(event.replace(TOLD.encode(), ("日" * 100).encode()), False)
+    assert "pause" in rig.connection(provider).calls
+    assert got.on_disconnect is not None and got.on_drain is not None
+    got.on_drain()
+    got.on_disconnect()
+    assert {"resume", "close"} <= set(rig.connection(provider).calls)
+    assert (rig.record.status, rig.record.output_tokens) == (499, 75), "300 bytes of Chinese"
