@@ -46,6 +46,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Providers of other dialects can answer it, too."""
     count: Callable[[int], bytes] | None = None
     """It counts tokens, which costs nothing: this writes the answer where it is counted here."""
+    withheld: tuple[str, ...] = ()
+    """Fields that not even a provider of the same dialect is asked for: what they do could not be accounted for."""
     carried: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of the caller that go on to a provider of the same dialect, in lower case, and what is sent where the caller sent none; b"" for
     nothing."""

@@ -30,6 +30,7 @@ ENDPOINTS: dict[str, Endpoint] = {
             partial(read_governed, openai_responses.DIALECT.read_request),
             openai_responses.DIALECT,
             translates=True,
+            withheld=("background",),
         ),
         Endpoint(
             "messages",

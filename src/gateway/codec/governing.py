@@ -75,7 +75,7 @@ def read_governed(
     lost = Lost()
     request = read(body, lost)
     if model is not None:
-        request.model, start, end = model, -1, -1
+        request.model = model  # what stands in the body beside it is replaced as if it were the model's name
     if stream is not None:
         request.stream = stream
     if not request.model:
@@ -135,8 +135,9 @@ class _Prompt:
         for tool in request.tools:
             self._text(tool.name)
             self._text(tool.description)
-            if tool.parameters is not None:
-                reading.texts.append(bytes(tool.parameters))
+            for told in (tool.parameters, tool.grammar):
+                if told is not None:
+                    reading.texts.append(bytes(told))
         reading.texts += [bytes(tool.value) for tool in request.hosted_tools]
         if request.output is not None and request.output.schema is not None:
             reading.texts.append(bytes(request.output.schema))

@@ -61,6 +61,8 @@ def build(ctx: Context) -> bytes | list[bytes]:
         return _translated(ctx, target)
     body = ctx.exchange.body
     if not endpoint.native:
+        if endpoint.withheld:
+            _check_withheld(endpoint.withheld, reading.request.lost)
         if MARK in body and endpoint.translates:
             return _translated(ctx, target)
         ctx.follows = Follows(endpoint.dialect, None, reading.request.request)
@@ -79,6 +81,13 @@ def build(ctx: Context) -> bytes | list[bytes]:
     length = sum(map(len, pieces))
     pieces.insert(0, b"%b%d\r\n\r\n" % (head, length))
     return b"".join(pieces) if length <= JOIN_BYTES else pieces
+
+
+def _check_withheld(names: Sequence[str], lost: Lost) -> None:
+    for name in names:
+        if lost.overflows or name in lost.fields or name in lost.more:
+            message = f"{name!r} is not passed on: what is answered then could not be accounted for. Leave it out."
+            raise GatewayError(UNSUPPORTED_PARAMETER, message, param=name)
 
 
 def _with_carried(ctx: Context, head: bytes) -> bytes:

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.base.snapshot import Key, Limits, Model, Price, ProviderKind, Target
+from gateway.dataplane.compile import Heads
 from tests.support.rig import PRICE, FakeExchange, Rig, response_head
 
 KINDS: dict[str, ProviderKind] = {"gpt": "openai", "claude": "anthropic", "gemini": "gemini"}
@@ -221,3 +223,44 @@ def test_a_caller_that_leaves_a_translated_stream_is_billed_for_what_came(
     got.on_disconnect()
     assert {"resume", "close"} <= set(rig.connection(provider).calls)
     assert (rig.record.status, rig.record.output_tokens) == (499, 75), "300 bytes of Chinese"
+
+
+# -- what is passed on is what was governed
+
+
+def native_responses(directory: Path) -> Rig:
+    rig = rig_of(directory, "gpt")
+    (target,) = rig.compiled.models["m"].targets
+    provider = msgspec.structs.replace(target.provider, responses=True)
+    target.heads = Heads(provider, lambda _: "sk-ours").of(target.target.model)
+    return rig
+
+
+@pytest.mark.parametrize("fields", [{}, {f"x{i}": 1 for i in range(150)}, {f"x{i}": 1 for i in range(300)}])
+def test_an_answer_in_the_background_is_not_asked_for(tmp_path: Path, fields: dict[str, int]) -> None:
+    """It would be made after the request has ended, and cost the provider's whole price and the caller nothing."""
+    rig = native_responses(tmp_path)
+    got = ask(rig, {"input": "Hello", **fields, "background": True}, "/v1/responses")
+    assert (got.status, json.loads(got.sent)["error"]["param"]) == (400, "background")
+    assert not rig.pools["gpt"].made
+    ask(rig, {"input": "Hello", "background": False}, "/v1/responses")
+    assert len(rig.pools["gpt"].made) == 1
+
+
+@pytest.mark.parametrize("told", ["other", "models/other", None])
+def test_a_model_in_a_body_whose_path_has_one_is_replaced(tmp_path: Path, told: Any) -> None:
+    rig = rig_of(tmp_path, "gemini")
+    body = {"model": told, "contents": [{"parts": [{"text": "Hello"}]}]}
+    rig.ask(json.dumps(body).encode(), path="/v1beta/models/m:generateContent")
+    head, _, sent = rig.connection("gemini").request.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/models/upstream-gemini:generateContent ")
+    assert json.loads(sent)["model"] == "upstream-gemini"
+
+
+def test_a_grammar_is_part_of_the_prompt(tmp_path: Path) -> None:
+    rig = native_responses(tmp_path)
+    form = {"type": "grammar", "syntax": "lark", "definition": "a b " * 500}
+    got = ask(rig, {"input": "Hello", "tools": [{"type": "custom", "name": "f", "format": form}]}, "/v1/responses")
+    assert got.on_disconnect is not None
+    got.on_disconnect()
+    assert rig.record.input_tokens > 1_000
