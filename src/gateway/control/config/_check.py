@@ -84,6 +84,10 @@ def _bounds(values: Values, reading: Reading) -> None:
         )
 
 
+_CREDENTIALS = {"openai": "authorization", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+"""As which header each kind is sent its key, in lower case."""
+
+
 def _callers(values: Values, reading: Reading) -> None:
     tls = values.get("tls", {})
     if "client_auth" in tls and "client_ca_file" not in tls:
@@ -120,12 +124,16 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
         here = (*path, "headers", name)
         if name.lower() in seen:
             reading.error(here, "stands already, in another case; header names have none")
-        elif name.lower() == "authorization" and "api_key" in provider:
+        elif name.lower() == _CREDENTIALS.get(provider.get("kind", "")) and "api_key" in provider:
             reading.error(here, "is what `api_key` is sent as; keep one of them")
+        elif name.lower() == "anthropic-version" and provider.get("kind") == "anthropic":
+            reading.error(here, "is sent as the caller or the gateway speaks it; leave it out")
         elif fault := credential_fault(name, value):
             reading.error(here, fault)
         seen.add(name.lower())
 
+    if provider.get("responses") == "native" and provider.get("kind") not in (None, "openai"):
+        reading.error((*path, "responses"), "`native` is for the kind `openai` alone; no other answers Responses itself")
     _provider_tls(path, provider, reading)
     _provider_address(path, provider, reading)
 
