@@ -433,10 +433,9 @@ class Lost:
         """There are still more."""
 
     def field(self, path: str) -> None:
-        if path in self.fields:
-            return
         if len(self.fields) < self.MAX_FIELDS:
-            self.fields.append(path)
+            if path not in self.fields:
+                self.fields.append(path)
         elif (plain := plain_path(path)) not in self.more:
             if len(self.more) < self.MAX_FIELDS:
                 self.more.append(plain)
