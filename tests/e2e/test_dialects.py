@@ -157,8 +157,21 @@ def node(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -
         "providers": {
             name: {"kind": kind, "base_url": upstream.base_url(name), "api_key": "env:PROVIDER_KEY"}
             for name, kind in kinds.items()
+        }
+        | {
+            "own": {
+                "kind": "openai",
+                "base_url": upstream.base_url("own"),
+                "api_key": "env:PROVIDER_KEY",
+                "responses": "native",
+            }
         },
-        "models": models | {"lenient": {**models["claude"], "drop_params": ["seed", "web_search"]}},
+        "models": models
+        | {
+            "lenient": {**models["claude"], "drop_params": ["seed", "web_search"]},
+            "own": {"targets": [{"provider": "own", "model": "own-upstream", "price": PRICE}]},
+            "mixed": {"targets": [{"provider": "claude", "model": "x"}], "fallbacks": ["gpt"]},
+        },
     }
     with Gateway(tmp_path_factory.mktemp("dialects"), shared, environment(KEYS)).running() as started:
         yield started
@@ -373,6 +386,47 @@ def test_a_field_without_a_place_is_refused_unless_the_model_admits_that_it_is_d
     assert chat.responses.create(model="lenient", input="Hello", tools=search).output_text == ANSWER
 
 
+def test_what_one_provider_cannot_be_asked_is_answered_by_another(chat: openai.OpenAI) -> None:
+    raw = chat.chat.completions.with_raw_response.create(
+        model="mixed", messages=[{"role": "user", "content": "Hello"}], seed=7
+    )
+    assert raw.headers["x-throughway-provider"] == "gpt" and "x-throughway-dropped" not in raw.headers
+    assert raw.parse().choices[0].message.content == ANSWER
+
+
+def test_responses_pass_byte_for_byte_to_a_provider_that_answers_them_itself(
+    providers: ScriptedUpstream, node: Gateway
+) -> None:
+    usage = {
+        "input_tokens": 111,
+        "input_tokens_details": {"cached_tokens": 11},
+        "output_tokens": 7,
+        "total_tokens": 118,
+    }
+    text = {"type": "message", "id": "msg_1", "content": [{"type": "output_text", "text": ANSWER}], "role": "assistant"}
+    done = {
+        "id": "resp_1",
+        "object": "response",
+        "status": "completed",
+        "model": "own",
+        "output": [text],
+        "usage": usage,
+    }
+    events = [
+        named("response.created", {"sequence_number": 0, "response": {**done, "status": "in_progress", "output": []}}),
+        named("response.something_new", {"sequence_number": 1, "x": 1}),
+        named("response.completed", {"sequence_number": 2, "response": done}),
+    ]
+    providers.script(error(500), name="", own=stream(events))
+    asked = {"model": "own", "input": "Hi", "previous_response_id": "resp_0", "stream": True, "something_new": [1]}
+    answer = node.ask(asked, secret_of("main"), path="/v1/responses")
+    assert answer.body == b"".join(events)
+    sent = providers.requests_of("")[-1]
+    assert (sent.path, sent.json) == ("/own/v1/responses", {**asked, "model": "own-upstream"})
+    found = node.record(dict(answer.headers)["x-request-id"])
+    assert (found["input_tokens"], found["output_tokens"], found["cache_read_tokens"]) == (111, 7, 11)
+
+
 def test_each_clients_own_exception_tells_of_a_missing_model(
     chat: openai.OpenAI, messages: anthropic.Anthropic, generate: genai.Client
 ) -> None:
@@ -437,7 +491,7 @@ def test_headers_of_anthropics_clients_reach_anthropic(
 def test_each_client_lists_the_models_that_its_key_may_use(
     chat: openai.OpenAI, messages: anthropic.Anthropic, generate: genai.Client
 ) -> None:
-    names = sorted([*MODELS, "lenient"])
+    names = sorted([*MODELS, "lenient", "mixed", "own"])
     assert sorted(model.id for model in chat.models.list()) == names
     assert sorted(model.id for model in messages.models.list()) == names
     assert sorted(str(model.name) for model in generate.models.list()) == [f"models/{name}" for name in names]

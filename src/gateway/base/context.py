@@ -60,6 +60,8 @@ class Kind(msgspec.Struct, frozen=True):
     dialect: Dialect
     paths: tuple[tuple[str, str], ...]
     """(name of the endpoint, path behind the base URL): what it answers in its own dialect. `{model}` is replaced by the model's name."""
+    versioned_paths: tuple[tuple[str, str], ...] = ()
+    """The same where the provider has an `api_version`; `{api_version}` is replaced by it."""
     conversation: str = ""
     """The endpoint that answers what is translated."""
     conversation_stream: str = ""

@@ -23,7 +23,7 @@ PIECE = 50
 """Models or keys in a line of the encoded snapshot: so many are decoded without a rest, in about 0.1 ms."""
 
 Period = Literal["day", "week", "month", "total"]
-ProviderKind = Literal["openai", "anthropic", "gemini"]
+ProviderKind = Literal["openai", "azure", "anthropic", "gemini"]
 
 
 class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,6 +67,8 @@ class Provider(_Value, frozen=True):
     """With the version, as the provider's documentation writes it; no trailing slash. `http+unix://%2Fpath.sock/v1` for a Unix socket."""
     api_key: str | None = None
     """A reference (`env:NAME`, `file:PATH`)."""
+    api_version: str | None = None
+    """Azure's: with it, models are deployments, by their name in the path."""
     responses: bool = False
     """It answers OpenAI's Responses itself; else they are translated."""
     headers: tuple[tuple[str, str], ...] = ()

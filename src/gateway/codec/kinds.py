@@ -1,7 +1,8 @@
 """The kinds of providers, and what each answers in its own dialect.
 
-Sources: API references of OpenAI ("Chat", "Completions", "Embeddings"), Anthropic ("Messages", "Count Message tokens", "Versioning"), Google
-("generateContent", "countTokens"; the key as `x-goog-api-key`).
+Sources: API references of OpenAI ("Chat", "Completions", "Embeddings", "Responses"), Anthropic ("Messages", "Count Message tokens",
+"Versioning"), Google ("generateContent", "countTokens"; the key as `x-goog-api-key`), Microsoft ("Azure OpenAI in Azure AI Foundry Models":
+the v1 API and dated versions).
 """
 
 from __future__ import annotations
@@ -10,18 +11,33 @@ from gateway.base.context import Kind
 from gateway.base.snapshot import ProviderKind
 from gateway.codec.dialects import anthropic, gemini, openai_chat
 
+_OPENAI_PATHS = (
+    ("chat", "/chat/completions"),
+    ("completions", "/completions"),
+    ("embeddings", "/embeddings"),
+    ("responses", "/responses"),
+)
+
 KINDS: dict[ProviderKind, Kind] = {
     "openai": Kind(
         "openai",
         openai_chat.DIALECT,
-        (
-            ("chat", "/chat/completions"),
-            ("completions", "/completions"),
-            ("embeddings", "/embeddings"),
-            ("responses", "/responses"),
+        _OPENAI_PATHS,
+        conversation="chat",
+        conversation_stream="chat",
+    ),
+    "azure": Kind(
+        "azure",
+        openai_chat.DIALECT,
+        _OPENAI_PATHS,
+        versioned_paths=tuple(
+            (name, f"/deployments/{{model}}{path}?api-version={{api_version}}")
+            for name, path in _OPENAI_PATHS
+            if name != "responses"
         ),
         conversation="chat",
         conversation_stream="chat",
+        credential="api-key: {}",
     ),
     "anthropic": Kind(
         "anthropic",

@@ -171,16 +171,20 @@ class Heads:
         self._host = "localhost" if url.scheme == "http+unix" else url.netloc
         self._credential = kind.credential.format(resolve(provider.api_key)) if provider.api_key is not None else None
         self._fields = [(name, resolve(value) if is_reference(value) else value) for name, value in provider.headers]
-        paths = [(name, path) for name, path in kind.paths if name != "responses" or provider.responses]
-        self._fixed = {name: self._head(path) for name, path in paths if "{model}" not in path}
-        self._of_model = [(name, path) for name, path in paths if "{model}" in path]
+        self._api_version = quote(provider.api_version or "", safe="")
+        paths = kind.versioned_paths if provider.api_version else kind.paths
+        asked = [(name, path) for name, path in paths if name != "responses" or provider.responses]
+        self._fixed = {name: self._head(path) for name, path in asked if "{model}" not in path}
+        self._of_model = [(name, path) for name, path in asked if "{model}" in path]
 
     def of(self, model: str) -> dict[str, bytes]:
         """By the endpoint's name."""
         if not self._of_model:
             return self._fixed
         quoted = quote(model, safe="")
-        return self._fixed | {name: self._head(path.format(model=quoted)) for name, path in self._of_model}
+        return self._fixed | {
+            name: self._head(path.format(model=quoted, api_version=self._api_version)) for name, path in self._of_model
+        }
 
     def _head(self, path: str) -> bytes:
         return request_head(self._path + path, self._host, self._credential, self._fields)

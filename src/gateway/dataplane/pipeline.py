@@ -202,10 +202,10 @@ class Pipeline:
         if ctx.metrics is None:
             self._accountant.tokens_in_flight += ctx.prompt_tokens
         ctx.metrics = self._accountant.route_metrics(ctx, target)
-        parts = transform.build(ctx)
         if ctx.attempts == 0:
             total_ns = ctx.received_ns + target.provider.timeouts.total_ms * 1_000_000
             ctx.deadline_ns = min(ctx.deadline_ns, total_ns) if ctx.deadline_ns else total_ns
+        parts = transform.build(ctx)
         relay = Relay(ctx, self)
         ctx.exchange.on_disconnect = relay.client_left
         upstream.begin(ctx, parts, relay)

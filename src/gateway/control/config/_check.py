@@ -84,7 +84,7 @@ def _bounds(values: Values, reading: Reading) -> None:
         )
 
 
-_CREDENTIALS = {"openai": "authorization", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+_CREDENTIALS = {"openai": "authorization", "azure": "api-key", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 """As which header each kind is sent its key, in lower case."""
 
 
@@ -132,8 +132,13 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
             reading.error(here, fault)
         seen.add(name.lower())
 
-    if provider.get("responses") == "native" and provider.get("kind") not in (None, "openai"):
-        reading.error((*path, "responses"), "`native` is for the kind `openai` alone; no other answers Responses itself")
+    kind = provider.get("kind")
+    if "api_version" in provider and kind not in (None, "azure"):
+        reading.error((*path, "api_version"), f"is of providers of the kind `azure`; this one is `{kind}`")
+    if provider.get("responses") == "native" and (kind not in (None, "openai", "azure") or "api_version" in provider):
+        reading.error(
+            (*path, "responses"), "`native` is of the kinds `openai` and `azure`, the latter without `api_version`"
+        )
     _provider_tls(path, provider, reading)
     _provider_address(path, provider, reading)
 

@@ -163,6 +163,7 @@ def _provider(name: str, values: Values) -> Provider:
         kind=values["kind"],
         base_url=values["base_url"],
         api_key=api_key.reference if api_key else None,
+        api_version=values.get("api_version"),
         responses=_answers_responses(values),
         headers=tuple((name, _published(value)) for name, value in values.get("headers", {}).items()),
         timeouts=Timeouts(**values["timeouts"]),

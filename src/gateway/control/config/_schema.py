@@ -113,13 +113,18 @@ BUDGET = Record(
 PROVIDER = Record(
     fields={
         "kind": Field(
-            Choice(of=("openai", "anthropic", "gemini")),
-            "The dialect it speaks. `openai`: OpenAI and all that is compatible: vLLM, Ollama, llama.cpp, TGI. `anthropic`: Anthropic's "
-            "Messages. `gemini`: Google's generateContent.",
+            Choice(of=("openai", "azure", "anthropic", "gemini")),
+            "The dialect it speaks. `openai`: OpenAI and all that is compatible: vLLM, Ollama, llama.cpp, TGI. `azure`: the same with Azure's "
+            "key, and its deployments where `api_version` is set. `anthropic`: Anthropic's Messages. `gemini`: Google's generateContent.",
             required=True,
         ),
         "base_url": Field(BaseUrl(), "Where it answers, with the version in the path.", required=True),
         "api_key": Field(SecretReference(), "The credential sent to it. None: nothing is sent (local models)."),
+        "api_version": Field(
+            Name(what="a version of Azure's API", longest=40),
+            "Of a provider of the kind `azure`: models are deployments then, and base_url ends with /openai. Absent: Azure's v1 API, where "
+            "base_url ends with /openai/v1.",
+        ),
         "responses": Field(
             Choice(of=("native", "translated")),
             "Whether it answers OpenAI's Responses itself or by way of its other dialect. Absent: `native` at api.openai.com alone.",
