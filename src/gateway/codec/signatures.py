@@ -10,9 +10,9 @@ from typing import get_args
 
 from gateway.base.messages import DialectName, Signature
 
-MARK = b"tw1."
-"""Where it stands in a request, something of it may be for another provider than the one that is asked."""
-_MARK = MARK.decode()
+_MARK = "tw1."
+MARK = b'"tw1.'
+"""What begins a JSON string that is marked: where it stands in a body, something may be for another provider than the one that is asked."""
 _NAMES: tuple[DialectName, ...] = get_args(DialectName)
 
 

@@ -63,7 +63,7 @@ def build(ctx: Context) -> bytes | list[bytes]:
     if not endpoint.native:
         if endpoint.withheld:
             _check_withheld(endpoint.withheld, reading.request.lost)
-        if MARK in body and endpoint.translates:
+        if target.kind.dialect is endpoint.dialect and MARK in body and endpoint.translates:
             return _translated(ctx, target)
         ctx.follows = Follows(endpoint.dialect, None, reading.request.request)
         head = _with_carried(ctx, head)
