@@ -58,10 +58,11 @@ class Authority:
         """For these names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
         until = datetime.now(UTC) + timedelta(days=-1 if expired else 20)
+        # Valid since yesterday, not since now: the clock that verifies may be a tick behind.
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         certificate = (
             x509.CertificateBuilder(self._name, _name(hosts[0]), key.public_key(), x509.random_serial_number())
-            .not_valid_before(until - timedelta(days=20))
+            .not_valid_before(until - timedelta(days=21))
             .not_valid_after(until)
             .add_extension(x509.SubjectAlternativeName([_alternative(host) for host in hosts]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
