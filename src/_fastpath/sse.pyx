@@ -601,7 +601,7 @@ cdef class ChatScanner(EventScanner):
     cdef bint judge(self, const uint8_t* payload, Py_ssize_t size, const uint8_t* buf) except -1:
         """Takes down what the payload says; whether its event is to be hidden."""
         cdef Look look
-        if is_done(payload, size):
+        if self.data_lines is None and is_done(payload, size):
             self.terminal = True
             return False
         memset(&look, 0, sizeof(Look))

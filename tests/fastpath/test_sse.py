@@ -305,3 +305,9 @@ def test_wrong_types_are_type_errors() -> None:
     for wrong in (None, "data: x\n\n", bytearray(b"data: x\n\n")):
         with pytest.raises(TypeError):
             ChatScanner().feed(wrong)
+
+
+def test_a_terminal_is_one_line_of_data() -> None:
+    scanner = ChatScanner()
+    scanner.feed(b"data: [DONE]\ndata\n\n")
+    assert not scanner.terminal
