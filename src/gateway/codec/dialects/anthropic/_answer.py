@@ -42,8 +42,7 @@ from gateway.codec.dialects.anthropic._parts import (
     written_citation,
 )
 from gateway.codec.dialects.anthropic._usage import tier_of, told_of, usage_of, written_usage
-
-ABSENT = msgspec.Raw(b"null")
+from gateway.codec.raw import ABSENT
 
 
 class Kind(msgspec.Struct):

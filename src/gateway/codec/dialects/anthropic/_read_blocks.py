@@ -13,6 +13,7 @@ from gateway.base.messages import CacheMark, Lost
 from gateway.codec import signatures
 from gateway.codec.dialects.anthropic import _wire as wire
 from gateway.codec.dialects.anthropic._parts import arguments_of, carrier, citation_of, encode
+from gateway.codec.raw import ABSENT, given
 
 
 class _Caller(msgspec.Struct):
@@ -101,7 +102,7 @@ class Reader:
     def _tool_use(self, block: wire.ToolUseBlock, at: _Place) -> canonical.ToolCall:
         if block.toolset_name:
             self._lost.hint(f"{_path(at)}.toolset_name")
-        if block.caller is not wire.ABSENT and not _is_direct(block.caller):
+        if block.caller is not ABSENT and not _is_direct(block.caller):
             self._lost.hint(f"{_path(at)}.caller")
         call = canonical.ToolCall(block.id, block.name, arguments_of(block.input))
         if block.cache_control is not None:
@@ -132,7 +133,7 @@ class Reader:
     def _image(self, block: wire.ImageBlock, at: _Place) -> canonical.Image | canonical.Opaque:
         if isinstance(block.source, wire.UnknownSource):
             return _as_it_came(block, "image")
-        if wire.given(block.transformations):
+        if given(block.transformations):
             self._lost.hint(f"{_path(at)}.transformations")
         return canonical.Image(_source(block.source), cache=mark_of(block.cache_control))
 
@@ -193,7 +194,7 @@ def _as_it_came(block: wire.ImageBlock | wire.DocumentBlock | wire.SearchResultB
         fields["source"] = {"type": "content", "content": _unwrapped(source.content)}
     elif isinstance(block, wire.SearchResultBlock):
         fields["content"] = _unwrapped(block.content)
-    given = {name: value for name, value in fields.items() if value is not None and value is not wire.ABSENT}
+    given = {name: value for name, value in fields.items() if value is not None and value is not ABSENT}
     return canonical.Opaque("anthropic", kind, msgspec.Raw(encode({"type": kind, **given})))
 
 
@@ -227,7 +228,7 @@ def _path(at: _Place) -> str:
 
 def _is_direct(raw: msgspec.Raw) -> bool:
     """Whether the model itself has made a call, and not a program of its own."""
-    if not wire.given(raw):
+    if not given(raw):
         return True
     try:
         return _caller.decode(raw).type == "direct"

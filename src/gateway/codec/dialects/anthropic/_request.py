@@ -25,6 +25,7 @@ from gateway.base.messages import Lost
 from gateway.codec.dialects.anthropic import _wire as wire
 from gateway.codec.dialects.anthropic._read_blocks import SYSTEM, TOOL_SEARCH, Reader, invalid, mark_of, refuse
 from gateway.codec.dialects.anthropic._unknown import without_unknown
+from gateway.codec.raw import given
 
 _request = msgspec.json.Decoder(wire.Request)
 _tool = msgspec.json.Decoder(wire.Tool)
@@ -87,7 +88,7 @@ def read(body: bytes, lost: Lost, *, counting: bool = False, version: str = "") 
         _note_last_mark(request, asked.cache_control, lost)
     for name in wire.HINTS:
         value: msgspec.Raw = getattr(asked, name)
-        if wire.given(value):
+        if given(value):
             lost.hint(name)
     return request
 
@@ -147,7 +148,7 @@ def _note_tools(request: canonical.Request, found: list[msgspec.Raw], lost: Lost
         made = canonical.Tool(
             tool.name,
             tool.description or "",
-            parameters if wire.given(parameters) else None,
+            parameters if given(parameters) else None,
             tool.strict,
         )
         if tool.cache_control is not None:
@@ -159,7 +160,7 @@ def _note_tools(request: canonical.Request, found: list[msgspec.Raw], lost: Lost
             lost.hint(f"tools[{i}].eager_input_streaming")
         if tool.allowed_callers and tool.allowed_callers != ["direct"]:
             lost.field(f"tools[{i}].allowed_callers")
-        if wire.given(tool.input_examples):
+        if given(tool.input_examples):
             lost.hint(f"tools[{i}].input_examples")
     if tools:
         request.tools = tools
@@ -205,19 +206,19 @@ def _note_output(request: canonical.Request, asked: wire.Request, lost: Lost) ->
     config = asked.output_config
     shape = config.format if config is not None and config.format is not None else asked.output_format
     if shape is not None:
-        if shape.type == "json_schema" and wire.given(shape.schema):
+        if shape.type == "json_schema" and given(shape.schema):
             request.output = canonical.OutputFormat("json_schema", schema=shape.schema)
         else:
             lost.field("output_config.format")
     effort = _effort(config, lost)
-    if config is not None and wire.given(config.task_budget):
+    if config is not None and given(config.task_budget):
         lost.hint("output_config.task_budget")
     thinking = asked.thinking
     if thinking is None:
         if effort is not None:
             request.reasoning = canonical.Reasoning(effort)
         return
-    if wire.given(thinking.block_binding):
+    if given(thinking.block_binding):
         lost.hint("thinking.block_binding")
     match thinking.type:
         case "disabled" | "between_tools":

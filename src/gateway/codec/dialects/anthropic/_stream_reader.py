@@ -42,6 +42,7 @@ from gateway.codec.dialects.anthropic import _errors
 from gateway.codec.dialects.anthropic._finish import finish_of
 from gateway.codec.dialects.anthropic._parts import INVALID, arguments_of, citation_of, encode, is_object
 from gateway.codec.dialects.anthropic._usage import Told, told_of, updated, usage_of
+from gateway.codec.raw import ABSENT
 
 MAX_KEPT_BYTES = 33_554_432
 """Of blocks that are gathered until they are whole."""
@@ -95,7 +96,7 @@ class _BlockStop(msgspec.Struct, tag="content_block_stop"):
 class _Head(msgspec.Struct):
     id: str | None = None
     model: str | None = None
-    usage: msgspec.Raw = wire.ABSENT
+    usage: msgspec.Raw = ABSENT
 
 
 class _MessageStart(msgspec.Struct, tag="message_start"):
@@ -110,7 +111,7 @@ class _Last(msgspec.Struct):
 
 class _MessageDelta(msgspec.Struct, tag="message_delta"):
     delta: _Last
-    usage: msgspec.Raw = wire.ABSENT
+    usage: msgspec.Raw = ABSENT
 
 
 class _MessageStop(msgspec.Struct, tag="message_stop"):
@@ -122,7 +123,7 @@ class _Ping(msgspec.Struct, tag="ping"):
 
 
 class _Error(msgspec.Struct, tag="error"):
-    error: msgspec.Raw = wire.ABSENT
+    error: msgspec.Raw = ABSENT
 
 
 _decode = msgspec.json.Decoder(
@@ -218,7 +219,7 @@ class Reader:
         self._began = True
         head = event.message
         began = Began(head.id or "", head.model or "")
-        if head.usage is not wire.ABSENT:
+        if head.usage is not ABSENT:
             self._told = told_of(head.usage)
             if self._told is not None:
                 began.usage = usage_of(self._told)
@@ -243,7 +244,7 @@ class Reader:
             self._finished = True
             finish = finish_of(last.stop_reason)
             events.append(Finished(finish, last.stop_sequence or "" if finish == "stop_sequence" else ""))
-        told = told_of(event.usage) if event.usage is not wire.ABSENT else None
+        told = told_of(event.usage) if event.usage is not ABSENT else None
         if told is not None:
             self._told = updated(self._told, told)
             events.append(Used(usage_of(self._told)))

@@ -15,19 +15,11 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.base.errors import INVALID_VALUE, GatewayError
-from gateway.base.messages import Effort, Lost, Reasoning, Request, Thinking, ToolCall, ToolResult
+from gateway.base.messages import Lost, Reasoning, Request, Thinking, ToolCall, ToolResult
 from gateway.codec.dialects.anthropic._models import EFFORTS, Traits
+from gateway.codec.efforts import BUDGETS, effort_of
 
 MIN_BUDGET = 1_024
-
-BUDGETS: dict[Effort, int] = {
-    "minimal": 1_024,
-    "low": 2_048,
-    "medium": 8_192,
-    "high": 16_384,
-    "xhigh": 32_768,
-    "max": 65_536,
-}
 
 
 def write_thinking(request: Request, traits: Traits, out: dict[str, Any], lost: Lost) -> bool:
@@ -92,11 +84,6 @@ def _effort(asked: Reasoning, traits: Traits, lost: Lost) -> str | None:
         lost.hint("reasoning.effort")
         return "high"
     return effort
-
-
-def effort_of(budget_tokens: int) -> Effort:
-    """The smallest that has at least as many."""
-    return next((effort for effort, most in BUDGETS.items() if most >= budget_tokens), "max")
 
 
 def _write_budget(request: Request, asked: Reasoning, traits: Traits, out: dict[str, Any], lost: Lost) -> bool:

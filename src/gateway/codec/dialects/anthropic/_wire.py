@@ -15,13 +15,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-ABSENT = msgspec.Raw(b"null")
-"""A union with Raw would admit nothing but null."""
-
-
-def given(raw: msgspec.Raw) -> bool:
-    """Whether a field stands there and is not null."""
-    return raw is not ABSENT and raw != ABSENT
+from gateway.codec.raw import ABSENT
 
 
 class _Strict(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

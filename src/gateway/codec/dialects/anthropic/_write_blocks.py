@@ -32,6 +32,7 @@ from gateway.base.messages import (
 from gateway.codec.dialects.anthropic._models import Traits
 from gateway.codec.dialects.anthropic._parts import FREE_TEXT, encode, input_of
 from gateway.codec.dialects.anthropic._sources import document_source, image_source
+from gateway.codec.raw import ABSENT
 
 MAX_MARKS = 4
 """Cache marks in one request; Anthropic refuses more."""
@@ -44,11 +45,8 @@ _FREE_TEXT_PARAMETERS = msgspec.Raw(
 )
 
 
-_ABSENT = msgspec.Raw(b"null")
-
-
 class _Schema(msgspec.Struct):
-    type: msgspec.Raw = _ABSENT
+    type: msgspec.Raw = ABSENT
 
 
 _schema = msgspec.json.Decoder(_Schema)
@@ -335,7 +333,7 @@ def _parameters(schema: msgspec.Raw | None) -> Any:
     if schema is None:
         return _NO_PARAMETERS
     try:
-        if _schema.decode(schema).type != _ABSENT:
+        if _schema.decode(schema).type != ABSENT:
             return schema
         return {**_fields.decode(schema), "type": "object"}
     except msgspec.ValidationError:

@@ -16,13 +16,14 @@ import msgspec
 
 from gateway.base.dialect import AnswerError
 from gateway.base.messages import Answer, Block, Choice, Citation, Refusal, Text, ToolCall
+from gateway.codec.raw import given
 
 from ._citations import Cited, cited, count_chars, read_citations, write_grounding
 from ._finish import read_finish, write_finish
 from ._logprobs import read_logprobs, write_logprobs
 from ._parts import join, read_part, read_unknown
 from ._usage import read_usage, write_usage
-from ._wire import Candidate, PromptFeedback, Response, given, raw_part, response_decoder
+from ._wire import Candidate, PromptFeedback, Response, raw_part, response_decoder
 from ._write_parts import write_block
 
 _NO_ID = re.compile(r"[^A-Za-z0-9_-]")

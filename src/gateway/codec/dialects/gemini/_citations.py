@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.base.messages import Citation
-
-from ._wire import given
+from gateway.codec.raw import given
 
 MAX_CITED_CHARS = 1 << 20
 """Of a text in a stream that citations may point into; beyond, they say what is cited and not where."""

@@ -12,15 +12,6 @@ from gateway.base.messages import Effort
 
 _GENERATION = re.compile(r"gemini-(\d+)")
 
-BUDGETS: dict[Effort, int] = {
-    "none": 0,
-    "minimal": 1_024,
-    "low": 2_048,
-    "medium": 8_192,
-    "high": 16_384,
-    "xhigh": 32_768,
-    "max": 65_536,
-}
 LEVELS: dict[Effort, str] = {
     "none": "MINIMAL",
     "minimal": "MINIMAL",

@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.base.errors import DUPLICATE_KEY, GatewayError
 from gateway.base.messages import Lost
+from gateway.codec.raw import ABSENT
 
 from . import _wire
 
@@ -83,7 +84,7 @@ def _object(raw: bytes | msgspec.Raw, shape: Shape, path: str, lost: Lost) -> An
             name: inner if (below := shape[name]) is None else _walk(inner, below, _at(path, name), lost)
             for name, inner in value.items()
         }
-    value = {name: inner for name, inner in value.items() if inner != _wire.ABSENT}
+    value = {name: inner for name, inner in value.items() if inner != ABSENT}
     if shape is _PART and _is_unknown_part(value):
         return {_wire.OTHER: raw}
     found: dict[str, Any] = {}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from gateway.base.messages import Block, Opaque, Text, Thinking, ToolCall
+from gateway.codec.raw import given
 
 from ._media import read_media
 from ._signature import taken, thinking
-from ._wire import Part, given
+from ._wire import Part
 
 _any_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SMALL = frozenset({"thought", "thoughtSignature", "partMetadata", "mediaResolution"})

@@ -37,6 +37,7 @@ from gateway.base.messages import (
     ToolResult,
     Video,
 )
+from gateway.codec.raw import ABSENT, given
 
 from ._arguments import object_in, read_result
 from ._body import decode
@@ -44,7 +45,6 @@ from ._media import read_media
 from ._parts import join, read_part
 from ._schema import json_schema
 from ._wire import (
-    ABSENT,
     AskedContent,
     AskedPart,
     AskedRequest,
@@ -56,7 +56,6 @@ from ._wire import (
     Part,
     ResponsePart,
     ThinkingConfig,
-    given,
     request_decoder,
 )
 

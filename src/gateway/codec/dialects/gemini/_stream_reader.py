@@ -35,6 +35,7 @@ from gateway.base.messages import (
     ToolCall,
     Used,
 )
+from gateway.codec.raw import ABSENT, given
 
 from ._answer import blocked, decode, id_stem, seconds_of
 from ._arguments import object_in, one_line
@@ -45,7 +46,7 @@ from ._partial_args import PartialArguments
 from ._parts import read_part, read_unknown
 from ._signature import taken
 from ._usage import read_usage
-from ._wire import ABSENT, Candidate, FunctionCall, Part, PromptFeedback, Response, given, raw_part
+from ._wire import Candidate, FunctionCall, Part, PromptFeedback, Response, raw_part
 
 _BLANK = frozenset({b"", b"[DONE]"})
 """What some relays send and Google does not."""

@@ -16,16 +16,10 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-ABSENT = msgspec.Raw(b"null")
-"""A union with Raw would admit nothing but null."""
+from gateway.codec.raw import ABSENT, given
 
 OTHER = "(other)"
 """Where `_names` puts an object of a kind that nobody knows, whole. No name of Google's has brackets."""
-
-
-def given(value: object) -> bool:
-    """Neither left out nor null."""
-    return value is not ABSENT and value is not None and value != ABSENT
 
 
 class _Wire(msgspec.Struct, rename="camel", omit_defaults=True):

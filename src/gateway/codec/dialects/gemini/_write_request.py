@@ -39,10 +39,11 @@ from gateway.base.messages import (
     ToolResult,
     Video,
 )
+from gateway.codec.efforts import BUDGETS
 
 from ._arguments import write_result
 from ._media import write_media
-from ._models import BUDGETS, LEVELS, generation, most_budget
+from ._models import LEVELS, generation, most_budget
 from ._signature import SKIP
 from ._write_parts import write_call, write_thinking
 
@@ -402,7 +403,7 @@ def _write_reasoning(reasoning: Reasoning, model: str, lost: Lost) -> dict[str, 
         if effort == "none":
             lost.hint("reasoning.effort")
     elif effort is not None and not reasoning.adaptive:
-        config["thinkingBudget"] = _bounded(BUDGETS[effort], model, lost, "reasoning.effort")
+        config["thinkingBudget"] = _bounded(BUDGETS.get(effort, 0), model, lost, "reasoning.effort")
     elif reasoning.adaptive:
         config["thinkingBudget"] = -1
     if reasoning.shown is not None:

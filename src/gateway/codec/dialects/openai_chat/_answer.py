@@ -30,7 +30,7 @@ from gateway.codec.dialects.openai_chat._finish import is_failure, read_finish, 
 from gateway.codec.dialects.openai_chat._media import image_url
 from gateway.codec.dialects.openai_chat._thoughts import OWN, spoken_thoughts
 from gateway.codec.dialects.openai_chat._usage import read_usage, usage_object
-from gateway.codec.dialects.openai_chat._wire import ABSENT
+from gateway.codec.raw import ABSENT
 
 TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 """`service_tier` as the official client types it; another one is left out."""

@@ -36,7 +36,8 @@ from gateway.codec.dialects.openai_chat import _request_wire as wire
 from gateway.codec.dialects.openai_chat._blocks_reader import PartError, read_parts, read_spoken
 from gateway.codec.dialects.openai_chat._thoughts import OWN
 from gateway.codec.dialects.openai_chat._unknown import without_unknown
-from gateway.codec.dialects.openai_chat._wire import ABSENT, Mark
+from gateway.codec.dialects.openai_chat._wire import Mark
+from gateway.codec.raw import ABSENT
 
 MAX_TOP_LOGPROBS = 20
 """OpenAI's bound of `top_logprobs`."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.codec.dialects.openai_chat import _wire as wire
-from gateway.codec.dialects.openai_chat._wire import ABSENT
+from gateway.codec.raw import ABSENT
 
 
 class Mark(wire.Mark, forbid_unknown_fields=True):

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from gateway.base.messages import (
-    Effort,
     Lost,
     OutputFormat,
     Reasoning,
@@ -21,17 +20,9 @@ from gateway.base.messages import (
 )
 from gateway.codec.dialects.openai_chat._message_writer import write_messages
 from gateway.codec.dialects.openai_chat._thoughts import OWN
+from gateway.codec.efforts import effort_of
 
 _encoder = msgspec.json.Encoder()
-
-_EFFORT_BUDGETS: tuple[tuple[Effort, int], ...] = (
-    ("minimal", 1_024),
-    ("low", 2_048),
-    ("medium", 8_192),
-    ("high", 16_384),
-    ("xhigh", 32_768),
-)
-"""Tokens of thought that an effort stands for; "max" for any more."""
 
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 
@@ -198,8 +189,6 @@ def _write_reasoning(body: dict[str, Any], reasoning: Reasoning, lost: Lost) -> 
         if reasoning.budget_tokens is not None:
             lost.hint("reasoning.budget_tokens")
     elif reasoning.budget_tokens is not None:
-        body["reasoning_effort"] = next(
-            (effort for effort, tokens in _EFFORT_BUDGETS if tokens >= reasoning.budget_tokens), "max"
-        )
+        body["reasoning_effort"] = effort_of(reasoning.budget_tokens)
     if reasoning.shown is not None:
         lost.hint("reasoning.shown")

@@ -54,7 +54,7 @@ from gateway.codec.dialects.openai_chat._blocks_reader import (
 from gateway.codec.dialects.openai_chat._finish import is_failure, read_finish
 from gateway.codec.dialects.openai_chat._thoughts import detail_of, is_hidden, read_block, sealed
 from gateway.codec.dialects.openai_chat._usage import read_usage
-from gateway.codec.dialects.openai_chat._wire import ABSENT
+from gateway.codec.raw import ABSENT
 
 MAX_CALLS = 1_024
 """Of tools, in a choice."""

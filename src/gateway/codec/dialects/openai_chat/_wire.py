@@ -10,9 +10,6 @@ from typing import Any
 
 import msgspec
 
-ABSENT = msgspec.Raw(b"null")
-"""Of a field that is kept unread: a union with Raw would admit nothing but null."""
-
 
 class Mark(msgspec.Struct):
     """`cache_control` (Anthropic's, in LiteLLM and OpenRouter) or `prompt_cache_breakpoint` (OpenAI's)."""

@@ -44,7 +44,6 @@ from gateway.codec.dialects.openai_responses._settings import TIERS
 from gateway.codec.dialects.openai_responses._unwrapping import unwrapped
 from gateway.codec.dialects.openai_responses._usage import read_usage, write_usage
 from gateway.codec.dialects.openai_responses._wire import (
-    ABSENT,
     CustomToolCall,
     FunctionCall,
     MessageItem,
@@ -57,6 +56,7 @@ from gateway.codec.dialects.openai_responses._wire import (
     kind_of,
     read_item,
 )
+from gateway.codec.raw import ABSENT
 
 
 class _Reason(msgspec.Struct):

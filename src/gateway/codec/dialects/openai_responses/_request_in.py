@@ -47,7 +47,6 @@ from gateway.codec.dialects.openai_responses._settings import (
     read_tools,
 )
 from gateway.codec.dialects.openai_responses._wire import (
-    ABSENT,
     CustomToolCall,
     CustomToolCallOutput,
     FunctionCall,
@@ -61,9 +60,9 @@ from gateway.codec.dialects.openai_responses._wire import (
     UnreadableError,
     Wire,
     decode,
-    is_told,
     read_items,
 )
+from gateway.codec.raw import ABSENT, given
 
 _LOGPROBS = "message.output_text.logprobs"
 _ENCRYPTED = "reasoning.encrypted_content"
@@ -168,9 +167,9 @@ def _note_lost(body: _Body, lost: Lost) -> None:
         lost.field("background")
     if body.previous_response_id is not None:
         lost.field("previous_response_id")
-    if is_told(body.conversation):
+    if given(body.conversation):
         lost.field("conversation")
-    if is_told(body.prompt):
+    if given(body.prompt):
         lost.field("prompt")
     if body.safety_identifier is not None and body.user not in (None, body.safety_identifier):
         lost.hint("user")
@@ -178,9 +177,9 @@ def _note_lost(body: _Body, lost: Lost) -> None:
         lost.hint("prompt_cache_key")
     if body.prompt_cache_retention is not None:
         lost.hint("prompt_cache_retention")
-    if is_told(body.client_metadata):
+    if given(body.client_metadata):
         lost.hint("client_metadata")
-    if is_told(body.stream_options):
+    if given(body.stream_options):
         lost.hint("stream_options")
 
 
@@ -195,9 +194,9 @@ def _read_input(body: _Body, conversation: _Conversation) -> None:
     elif first == b"[":
         for item, each, path in read_items(raw, "input", conversation.lost):
             conversation.add(item, each, path)
-    elif is_told(raw):
+    elif given(raw):
         raise UnreadableError("Expected a text or a list of items", "input")
-    elif body.previous_response_id is None and not is_told(body.conversation) and not is_told(body.prompt):
+    elif body.previous_response_id is None and not given(body.conversation) and not given(body.prompt):
         raise UnreadableError("Nothing is asked: a text or a list of items is needed", "input")
 
 

@@ -20,10 +20,10 @@ from gateway.base.messages import (
     Tool,
     ToolChoice,
 )
+from gateway.codec import efforts
 from gateway.codec.dialects.openai_responses._parts import SEARCH, encoded, joined_name, split_name
 from gateway.codec.dialects.openai_responses._signed import OWN
 from gateway.codec.dialects.openai_responses._wire import (
-    ABSENT,
     TOOLS,
     CustomTool,
     Format,
@@ -33,20 +33,9 @@ from gateway.codec.dialects.openai_responses._wire import (
     UnreadableError,
     Wire,
     decode,
-    is_told,
     kind_of,
 )
-
-BUDGETS: dict[Effort, int] = {
-    "minimal": 1_024,
-    "low": 2_048,
-    "medium": 8_192,
-    "high": 16_384,
-    "xhigh": 32_768,
-    "max": 65_536,
-}
-"""Tokens of thought that an effort stands for, in order."""
-
+from gateway.codec.raw import ABSENT, given
 
 # -- tools
 
@@ -75,7 +64,7 @@ def _read_search(raw: msgspec.Raw, path: str, lost: Lost, tools: list[Tool], hos
     if found.execution != "client":
         hosted.append(HostedTool(OWN, "tool_search", raw))
         return
-    parameters = found.parameters if is_told(found.parameters) else None
+    parameters = found.parameters if given(found.parameters) else None
     tools.append(Tool(SEARCH, found.description or "", parameters))
 
 
@@ -102,7 +91,7 @@ def _read_tool(kind: str, raw: msgspec.Raw, path: str, lost: Lost) -> Tool:
         raise UnreadableError("A tool needs a name", f"{path}.name")
     if isinstance(found, CustomTool):
         return Tool(found.name, found.description or "", custom=True, grammar=_grammar(found.format))
-    parameters = found.parameters if is_told(found.parameters) else None
+    parameters = found.parameters if given(found.parameters) else None
     return Tool(found.name, found.description or "", parameters, found.strict)
 
 
@@ -258,14 +247,13 @@ def effort_of(reasoning: Reasoning) -> Effort | None:
     """The one that is asked for, or the smallest that thinks as much."""
     if reasoning.effort is not None or reasoning.budget_tokens is None:
         return reasoning.effort
-    for effort, budget in BUDGETS.items():
-        if reasoning.budget_tokens <= budget:
-            return effort
-    return "max"
+    return efforts.effort_of(reasoning.budget_tokens)
 
 
 def write_reasoning(reasoning: Reasoning, lost: Lost) -> ReasoningSettings:
-    if reasoning.budget_tokens is not None and reasoning.budget_tokens != BUDGETS.get(effort_of(reasoning) or "none"):
+    if reasoning.budget_tokens is not None and reasoning.budget_tokens != efforts.BUDGETS.get(
+        effort_of(reasoning) or "none"
+    ):
         lost.hint("reasoning.budget_tokens")
     return ReasoningSettings(effort_of(reasoning), "auto" if reasoning.shown else None)
 
@@ -299,7 +287,7 @@ def read_format(form: TextFormat, lost: Lost) -> OutputFormat | None:
         case "json_object":
             return OutputFormat("json")
         case "json_schema":
-            if not is_told(form.schema):
+            if not given(form.schema):
                 raise UnreadableError("A format of type 'json_schema' needs a schema", "text.format.schema")
             return OutputFormat("json_schema", form.name or "", form.description or "", form.schema, form.strict)
     lost.field("text.format")

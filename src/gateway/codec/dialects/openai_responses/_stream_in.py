@@ -53,7 +53,6 @@ from gateway.codec.dialects.openai_responses._blocks import block_of_call, block
 from gateway.codec.dialects.openai_responses._parts import citation_of
 from gateway.codec.dialects.openai_responses._usage import read_usage
 from gateway.codec.dialects.openai_responses._wire import (
-    ABSENT,
     CustomToolCall,
     FunctionCall,
     Item,
@@ -64,6 +63,7 @@ from gateway.codec.dialects.openai_responses._wire import (
     UnreadableError,
     read_item,
 )
+from gateway.codec.raw import ABSENT
 
 _Kind = Literal["text", "thinking", "arguments", "refusal"]
 

@@ -18,16 +18,9 @@ import msgspec
 from msgspec import inspect
 
 from gateway.base.messages import Lost
-
-ABSENT = msgspec.Raw(b"null")
-"""A union with Raw would admit nothing but null."""
+from gateway.codec.raw import ABSENT
 
 OPAQUE = "throughway.opaque"
-
-
-def is_told(raw: msgspec.Raw) -> bool:
-    """It is neither absent nor null."""
-    return raw is not ABSENT and raw != ABSENT
 
 
 HINTS = frozenset(

@@ -40,7 +40,7 @@ from gateway.base.messages import (
 from gateway.codec.dialects.openai_chat import DIALECT
 from gateway.codec.dialects.openai_chat._stream_reader import MAX_CALLS, MAX_KNOWN_CHARS
 from gateway.codec.dialects.openai_chat._stream_writer import MAX_HELD_CITATIONS, MAX_OPEN_BLOCKS
-from gateway.codec.dialects.openai_chat._wire import ABSENT
+from gateway.codec.raw import ABSENT
 from tests.support.goldens import events_of
 
 DONE = b"[DONE]"

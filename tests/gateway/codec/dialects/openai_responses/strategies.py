@@ -38,8 +38,8 @@ from gateway.base.messages import (
     ToolResult,
     Video,
 )
-from gateway.codec.dialects.openai_responses._settings import BUDGETS
 from gateway.codec.dialects.openai_responses._signed import OWN
+from gateway.codec.efforts import BUDGETS
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 names = st.text("abcdefgh_-", min_size=1, max_size=10)

@@ -36,7 +36,7 @@ from gateway.base.messages import (
 )
 from gateway.codec.dialects.openai_responses import DIALECT
 from gateway.codec.dialects.openai_responses._request_out import LEAST_OUTPUT, NAME_CHARS
-from gateway.codec.dialects.openai_responses._settings import BUDGETS
+from gateway.codec.efforts import BUDGETS
 from tests.gateway.codec.dialects.openai_responses.strategies import raw
 
 USER = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
