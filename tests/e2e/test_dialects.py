@@ -445,7 +445,7 @@ def cut(script: Callable[[Received], Script]) -> Callable[[Received], Script]:
 
 
 def test_a_stream_that_breaks_off_is_an_exception_of_each_client(
-    providers: ScriptedUpstream, chat: openai.OpenAI, messages: anthropic.Anthropic
+    providers: ScriptedUpstream, chat: openai.OpenAI, messages: anthropic.Anthropic, generate: genai.Client
 ) -> None:
     providers.script(error(500), name="", claude=cut(claude), gemini=cut(gemini), gpt=cut(gpt))
     for model in MODELS:
@@ -458,6 +458,10 @@ def test_a_stream_that_breaks_off_is_an_exception_of_each_client(
             ) as streamed,
         ):
             streamed.until_done()
+        with pytest.raises(openai.APIError):
+            list(chat.responses.create(model=model, input="Hi", stream=True))
+        with pytest.raises(genai_errors.APIError):
+            list(generate.models.generate_content_stream(model=model, contents="Hi"))
 
 
 def test_tokens_are_counted_by_the_provider_or_here(

@@ -65,7 +65,9 @@ class Kind(msgspec.Struct, frozen=True):
     conversation: str = ""
     """The endpoint that answers what is translated."""
     conversation_stream: str = ""
-    """The same where a stream is asked for."""
+    """The same where a stream is asked for, if that is another one."""
+    must_be_bounded: bool = False
+    """It takes no request without a bound of its answer."""
     credential: str = "authorization: Bearer {}"
     """The header line with which it is shown who asks."""
     fields: bytes = b""

@@ -41,7 +41,7 @@ from gateway.base.messages import (
 from gateway.codec.faults import MAX_DEPTH, scan_fault
 
 MAX_CONTAINERS = 20_000
-"""Objects and lists in a body that is read into its canonical form: some 50 ms of the loop. A conversation of a thousand calls has 10,000."""
+"""Objects and lists in a body that is read into its canonical form: each is an object here, and costs the loop 2 to 12 us."""
 
 _keys = CacheKeys(os.urandom(32), b"one reading")
 """What has no key is read differently by some decoders: two equal keys in one object, at any depth."""

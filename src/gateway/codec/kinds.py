@@ -24,7 +24,6 @@ KINDS: dict[ProviderKind, Kind] = {
         openai_chat.DIALECT,
         _OPENAI_PATHS,
         conversation="chat",
-        conversation_stream="chat",
     ),
     "azure": Kind(
         "azure",
@@ -36,7 +35,6 @@ KINDS: dict[ProviderKind, Kind] = {
             if name != "responses"
         ),
         conversation="chat",
-        conversation_stream="chat",
         credential="api-key: {}",
     ),
     "anthropic": Kind(
@@ -44,7 +42,7 @@ KINDS: dict[ProviderKind, Kind] = {
         anthropic.DIALECT,
         (("messages", "/messages"), ("count_tokens", "/messages/count_tokens")),
         conversation="messages",
-        conversation_stream="messages",
+        must_be_bounded=True,
         credential="x-api-key: {}",
         fields=f"anthropic-version: {anthropic.WRITTEN_VERSION}\r\n".encode(),
     ),

@@ -123,7 +123,7 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
     body = kind.dialect.write_request(request, lost)
     ctx.dropped = _dropped(ctx, asked.lost, lost)
     ctx.hide_usage = False
-    head, fields = target.heads[kind.conversation_stream if request.stream else kind.conversation], kind.fields
+    head, fields = target.heads[(request.stream and kind.conversation_stream) or kind.conversation], kind.fields
     if kind.dialect is endpoint.dialect:
         ctx.follows = Follows(kind.dialect, None, asked.request)
         head, fields = _with_carried(ctx, target.heads[endpoint.name]), b""
@@ -146,7 +146,7 @@ def _asked(ctx: Context) -> Asked:
 def _for_target(request: Request, target: TargetEntry, max_output_tokens: int) -> Request:
     """As the target is asked: by the name that its provider knows, and with a bound where the dialect must have one."""
     bound = request.max_output_tokens
-    if bound is None and target.kind.dialect.name == "anthropic":
+    if bound is None and target.kind.must_be_bounded:
         bound = max_output_tokens
     return msgspec.structs.replace(request, model=target.target.model, max_output_tokens=bound)
 

@@ -34,7 +34,7 @@ from gateway.phases.admit import Admission
 
 KEYS, MODELS, TEAMS = 10_000, 1_000, 100
 STALL_SHARE = 1 / 300
-"""A turn of the loop takes less of all that the work takes: 2 ms of 600 on a machine of 2024, and as much more on a slower one."""
+"""A turn of the loop takes less of all that the work takes: 2 ms of 600, and as much more on a slower machine."""
 ROUNDS = 8
 """At most; one that is good is enough: what comes by chance is not in all of them."""
 
