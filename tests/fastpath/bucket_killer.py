@@ -8,6 +8,8 @@ were admitted, and how often each was refused.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import mmap
 import os
@@ -15,6 +17,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from typing import NoReturn
 
 from _fastpath.bucket import ADMITTED, BUDGET, CONCURRENCY, REQUESTS, Plan, Scope, Table
@@ -104,6 +107,8 @@ def start(table: Table, noted: ctypes.Array[Noted], slot: int, seed: int) -> int
     if process == 0:
         try:
             work(table, noted[slot], noted[1 - slot], random.Random(seed))
+        except BaseException:  # told by whoever waits for it
+            traceback.print_exc()
         finally:
             os._exit(1)
     return process
@@ -119,6 +124,7 @@ def main(path: str, seconds: float, seed: int) -> None:
     until = time.monotonic() + seconds
     kills = 0
     processes = [start(tables[slot], noted, slot, chance.getrandbits(32)) for slot in range(WORKERS)]
+    atexit.register(kill_all, processes)
     while time.monotonic() < until:
         slot = chance.randrange(WORKERS)
         time.sleep(chance.random() ** 2 * 0.01)
@@ -142,6 +148,13 @@ def main(path: str, seconds: float, seed: int) -> None:
     assert MINUTE_NS * (admitted - PER_MINUTE - 1) <= PER_MINUTE * elapsed_ns, (admitted, elapsed_ns)
     refused = [sum(one.refused[why] for one in noted) for why in (REQUESTS, CONCURRENCY, BUDGET)]
     print(kills, admitted, *refused)
+
+
+def kill_all(processes: list[int]) -> None:
+    """Where an assertion fails: one that lives on would hold the pipe that the test reads from."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def bury(memory: NodeMemory, process: int, noted: ctypes.Array[Noted], slot: int) -> None:

@@ -741,7 +741,9 @@ def test_a_reservation_beyond_the_budget_is_refused_before_it_is_added_up(memory
 
 def test_a_reader_never_misses_money_between_reserved_and_spent(tmp_path: Path) -> None:
     path, periods = str(tmp_path / "units"), 3000
-    memory = NodeMemory.create(path, slots=16, limit_rows=2 * periods, metrics_bytes=1024)
+    memory = NodeMemory.create(
+        path, slots=16, limit_rows=4 * periods, metrics_bytes=1024
+    )  # half full, a window can be whole
     results = run(hammer_last_unit, path, 4, 0, time.monotonic_ns() + 2_500 * 10**6, periods)
     table = Table(memory, 0)
     spent = [table.spent(b"one", 1 + period) for period in range(periods)]
