@@ -15,6 +15,9 @@ long as a sink is called, the connection is its own: whatever it does to it, clo
 Rules.
 - Bytes on a connection that carries no request, or behind a complete response, mean that the two sides disagree: it is closed.
 - `data` is the very object that was read where all of it is body.
+- What is read goes through one buffer of the process, filled and emptied within one turn of the loop. The loop's own way would
+  hand on up to 256 KiB at once, which wait in the worker where a client takes nothing, and leave holes in the heap; and over TLS
+  would make an object of that size for each read, and end each with an exception.
 - While the sink has paused reading, only the total deadline runs: a slow client is no fault of the provider.
 - A body that ends with the connection ends with the peer's FIN, over TLS with its close_notify (RFC 9112 section 9.8): any
   other end truncates it.
@@ -24,6 +27,7 @@ Rules.
 """
 
 cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport int64_t
@@ -50,8 +54,13 @@ cdef enum State:
 
 cdef enum:
     HEAD_LIMIT = 65_536
+    READ_BYTES = 65_536
     NS_PER_MS = 1_000_000
     STALE_AFTER_NS = 1_000_000_000  # a connection idle for longer is asked whether its peer has closed it
+
+
+cdef bytearray _buffer = bytearray(READ_BYTES)
+cdef object _room = memoryview(_buffer)  # a bytearray that is looked at is never moved
 
 
 cdef int64_t _told_ms(bytes keep_alive):
@@ -124,6 +133,12 @@ cdef class UpstreamConnection(Timer):
 
     def resume_writing(self):
         self.write_paused = False
+
+    def get_buffer(self, sizehint):
+        return _room
+
+    def buffer_updated(self, Py_ssize_t size):
+        self.data_received(PyBytes_FromStringAndSize(PyByteArray_AS_STRING(_buffer), size))
 
     def data_received(self, bytes data):
         try:

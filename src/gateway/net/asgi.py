@@ -36,7 +36,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-WRITE_HIGH_BYTES = 65_536
+WRITE_HIGH_BYTES = 32_768
 """Of an answer that wait to be sent, past which the application is asked to pause."""
 WRITE_LOW_BYTES = WRITE_HIGH_BYTES // 4
 PART_BYTES = 32_768

@@ -21,6 +21,7 @@ from typing import Protocol, cast
 
 from gateway.base.addresses import UNIX, Networks, packed, shown
 from gateway.codec.proxy_protocol import MAX_V2_BYTES, ProxyProtocolError, may_begin, read
+from gateway.net.reading import Decrypted
 from gateway.net.tls import TlsFiles
 
 ACCEPTS_A_TURN = 64
@@ -164,10 +165,12 @@ class Gate:
         self._host.arrived()
 
     async def _enter(self, accepted: socket.socket, client: str | None) -> None:
-        def protocol() -> asyncio.BaseProtocol:
-            return cast(asyncio.BaseProtocol, self._host.on_behalf_of(client))  # by its methods, not by its base
-
         context = self._tls.context if self._tls is not None else None
+
+        def protocol() -> asyncio.BaseProtocol:
+            made = cast(asyncio.BaseProtocol, self._host.on_behalf_of(client))  # by its methods, not by its base
+            return made if context is None else Decrypted(made)
+
         try:
             await self.loop.connect_accepted_socket(
                 protocol,

@@ -33,12 +33,15 @@ from _fastpath.edge import untaken
 from _fastpath.wheel import Timer, Wheel, now_ns
 from gateway.base.addresses import UNIX
 from gateway.base.node import Bounds, ServerTimeouts
+from gateway.net.reading import Reader
 
 BACKLOG = 4_096
 """Carried connections that the server has not accepted yet."""
-WRITE_HIGH_BYTES = 65_536
+WRITE_HIGH_BYTES = 32_768
 """That wait in a transport, past which the other one of its pair is not read."""
 PATIENCE = 8
+READ_BYTES = 16_384
+"""Of an answer that are taken from the server at once, a TLS record: what a client is owed who takes nothing."""
 LINGER_MS = 500
 """From closing to looking whether all has been taken; and see above."""
 _PREFACE = b"PRI * HTTP/2.0"
@@ -404,14 +407,14 @@ class Carried(asyncio.Protocol):
         return self._untaken < before and self._offered - self._untaken >= owed_s * timeouts.write_bytes_per_s
 
 
-class _Inner(asyncio.Protocol):
+class _Inner(Reader):
     """The protocol of the server's transport."""
 
-    __slots__ = ("_carried", "data_received")
+    __slots__ = ("_carried",)
 
     def __init__(self, carried: Carried) -> None:
+        super().__init__(carried.answer, READ_BYTES)
         self._carried = carried
-        self.data_received = carried.answer  # type: ignore[method-assign]
 
     def pause_writing(self) -> None:
         self._carried.hold(back=True)
