@@ -221,8 +221,10 @@ class Rig:
         team: Team | None = None,
         models: tuple[Model, ...] = (),
         kinds: dict[str, ProviderKind] | None = None,
+        fields: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         self._kinds = kinds or {}
+        self._fields = fields or {}
         """By the provider's name, where it is not `openai`."""
         self.memory = NodeMemory.create(str(directory / "node.mem"), 2, 64, 1 << 18)
         self.table = Table(self.memory, 0)
@@ -247,7 +249,8 @@ class Rig:
 
     def _target(self, target: Target) -> TargetEntry:
         kind = self._kinds.get(target.provider, "openai")
-        provider = Provider(target.provider, kind, f"http://{target.provider}.example/v1", api_key="env:KEY")
+        fields = self._fields.get(target.provider, {})
+        provider = Provider(target.provider, kind, f"http://{target.provider}.example/v1", api_key="env:KEY", **fields)
         heads = Heads(provider, lambda _: "sk-ours").of(target.model)
         return TargetEntry(target, provider, self.pools.setdefault(target.provider, FakePool()), heads, KINDS[kind])
 

@@ -69,6 +69,8 @@ class Provider(_Value, frozen=True):
     """A reference (`env:NAME`, `file:PATH`)."""
     api_version: str | None = None
     """Azure's: with it, models are deployments, by their name in the path."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """How it calls the bound of a chat's answer; None: as the caller does, or as OpenAI."""
     responses: bool = False
     """It answers OpenAI's Responses itself; else they are translated."""
     headers: tuple[tuple[str, str], ...] = ()

@@ -69,11 +69,16 @@ def build(ctx: Context) -> bytes | list[bytes]:
         head = _with_carried(ctx, head)
     if ctx.trace_id:
         head = b"%btraceparent: %b\r\n%b" % (head[: -len(_LENGTH)], _child_span(ctx), _LENGTH)
+    edit = None
+    if target.provider.max_tokens_field is not None and endpoint.name == "chat":
+        edit = openai.bound_edit(body, target.provider.max_tokens_field)
     ctx.hide_usage = reading.stream and not reading.include_usage and endpoint.generates
-    if ctx.hide_usage or (
-        reading.model_start >= 0 and body[reading.model_start : reading.model_end] != target.model_json
+    if (
+        ctx.hide_usage
+        or edit is not None
+        or (reading.model_start >= 0 and body[reading.model_start : reading.model_end] != target.model_json)
     ):
-        pieces = openai.splice(body, reading, target.model_json, ask_usage=ctx.hide_usage)
+        pieces = openai.splice(body, reading, target.model_json, ask_usage=ctx.hide_usage, edit=edit)
     elif len(body) <= JOIN_BYTES:
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
     else:
@@ -121,6 +126,10 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
     request = _for_target(asked.request, target, model.max_output_tokens)
     lost = Lost()
     body = kind.dialect.write_request(request, lost)
+    if target.provider.max_tokens_field is not None:
+        edit = openai.bound_edit(body, target.provider.max_tokens_field)
+        if edit is not None:
+            body = body[: edit[0]] + edit[2] + body[edit[1] :]
     ctx.dropped = _dropped(ctx, asked.lost, lost)
     ctx.hide_usage = False
     head, fields = target.heads[(request.stream and kind.conversation_stream) or kind.conversation], kind.fields

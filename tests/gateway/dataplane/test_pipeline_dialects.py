@@ -27,11 +27,17 @@ MESSAGE = {
 }
 
 
-def rig_of(directory: Path, *providers: str, limits: Limits | None = None, **model: Any) -> Rig:
-    """One model `m` of a target at each of the providers."""
+def rig_of(
+    directory: Path,
+    *providers: str,
+    limits: Limits | None = None,
+    fields: dict[str, dict[str, Any]] | None = None,
+    **model: Any,
+) -> Rig:
+    """One model `m` of a target at each of the providers; `fields` of some."""
     targets = tuple(Target(name, f"upstream-{name}", price=PRICE) for name in providers)
     key = Key("k1", "app", "", limits=limits or Limits(concurrency=1))
-    return Rig(directory, key, models=(Model("m", targets, **model),), kinds=KINDS)
+    return Rig(directory, key, models=(Model("m", targets, **model),), kinds=KINDS, fields=fields)
 
 
 def ask(rig: Rig, body: dict[str, Any], path: str = "/v1/chat/completions", **options: Any) -> FakeExchange:
@@ -85,6 +91,56 @@ def test_an_attempt_leaves_nothing_of_its_dialect_to_the_next(tmp_path: Path, st
         assert json.loads(got.sent) == CHAT
     assert "x-throughway-dropped" not in got.answer_headers
     assert got.answer_headers["x-throughway-provider"] == "gpt" and rig.in_flight == 0
+
+
+# -- the bound of an answer, as the provider calls it
+
+
+def named(directory: Path, name: str, sent: bytes, path: str = "/v1/chat/completions") -> bytes:
+    """The body that a provider gets who calls the bound so."""
+    directory.mkdir(exist_ok=True)
+    rig = rig_of(directory, "gpt", fields={"gpt": {"max_tokens_field": name}})
+    rig.ask(sent, path=path)
+    return rig.connection("gpt").request.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("name", "said", "spelled"),
+    [
+        ("max_tokens", "max_completion_tokens", "max_completion_tokens"),
+        ("max_tokens", "max_completion_tokens", "max\\u005fcompletion_tokens"),
+        ("max_completion_tokens", "max_tokens", "max_tokens"),
+    ],
+)
+def test_a_bound_is_called_as_the_provider_calls_it(
+    tmp_path: Path, name: str, said: str, spelled: str, stream: bool
+) -> None:
+    messages = [{"role": "user", "content": f'"{said}": 1'}]
+    sent = {"model": "m", "messages": messages, said: 7, "stream": stream, "metadata": {said: "2"}}
+    raw = json.dumps(sent).replace(f'"{said}": 7', f'"{spelled}" : 7').encode()
+    asked = {"stream_options": {"include_usage": True}} if stream else {}
+    got = json.loads(named(tmp_path, name, raw))
+    del sent[said]
+    assert got == {**sent, "model": "upstream-gpt", name: 7, **asked}
+
+
+@pytest.mark.parametrize("bound", [{}, {"max_tokens": 7}, {"max_tokens": 7, "max_completion_tokens": 8}])
+def test_what_is_called_so_already_stays(tmp_path: Path, bound: dict[str, int]) -> None:
+    sent = {"model": "upstream-gpt", "messages": HELLO, **bound}
+    assert json.loads(named(tmp_path, "max_tokens", json.dumps({**sent, "model": "m"}).encode())) == sent
+
+
+def test_a_translated_bound_is_called_so_too(tmp_path: Path) -> None:
+    message = json.dumps({"model": "m", "messages": HELLO, "max_tokens": 7}).encode()
+    assert json.loads(named(tmp_path / "a", "max_tokens", message, "/v1/messages"))["max_tokens"] == 7
+    got = json.loads(named(tmp_path / "b", "max_completion_tokens", message, "/v1/messages"))
+    assert got["max_completion_tokens"] == 7 and "max_tokens" not in got
+
+
+def test_other_endpoints_keep_their_own_word(tmp_path: Path) -> None:
+    body = named(tmp_path, "max_completion_tokens", b'{"model":"m","prompt":"Hi","max_tokens":7}', "/v1/completions")
+    assert json.loads(body)["max_tokens"] == 7
 
 
 # -- a count of tokens

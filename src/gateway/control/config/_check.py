@@ -135,6 +135,8 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
     kind = provider.get("kind")
     if "api_version" in provider and kind not in (None, "azure"):
         reading.error((*path, "api_version"), f"is of providers of the kind `azure`; this one is `{kind}`")
+    if "max_tokens_field" in provider and kind not in (None, "openai", "azure"):
+        reading.error((*path, "max_tokens_field"), f"is of the kinds `openai` and `azure`; this one is `{kind}`")
     if provider.get("responses") == "native" and (kind not in (None, "openai", "azure") or "api_version" in provider):
         reading.error(
             (*path, "responses"), "`native` is of the kinds `openai` and `azure`, the latter without `api_version`"

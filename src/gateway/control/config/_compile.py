@@ -164,6 +164,7 @@ def _provider(name: str, values: Values) -> Provider:
         base_url=values["base_url"],
         api_key=api_key.reference if api_key else None,
         api_version=values.get("api_version"),
+        max_tokens_field=values.get("max_tokens_field"),
         responses=_answers_responses(values),
         headers=tuple((name, _published(value)) for name, value in values.get("headers", {}).items()),
         timeouts=Timeouts(**values["timeouts"]),

@@ -125,6 +125,12 @@ PROVIDER = Record(
             "Of a provider of the kind `azure`: models are deployments then, and base_url ends with /openai. Absent: Azure's v1 API, where "
             "base_url ends with /openai/v1.",
         ),
+        "max_tokens_field": Field(
+            Choice(of=("max_tokens", "max_completion_tokens")),
+            "How a provider of OpenAI's dialect calls the bound of a chat's answer, where it takes one name only: Mistral `max_tokens`, OpenAI's "
+            "reasoning models `max_completion_tokens`; Ollama and TGI take no heed of the latter. A caller's other name is replaced by it. "
+            "Absent: as the caller calls it, and `max_completion_tokens` where his dialect is another.",
+        ),
         "responses": Field(
             Choice(of=("native", "translated")),
             "Whether it answers OpenAI's Responses itself or by way of its other dialect. Absent: `native` at api.openai.com alone.",
