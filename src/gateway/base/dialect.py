@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, DialectName, Event, Lost, Request
 
@@ -24,12 +26,15 @@ class AnswerError(ValueError):
     """A provider's answer breaks its own dialect; the message says how, without a text of the conversation."""
 
 
-class ToldError(Protocol):
+class ToldError(msgspec.Struct):
     """What a provider said of an error."""
 
-    message: str
-    code: str | None
-    param: str | None
+    message: str = ""
+    code: str | None = None
+    """The finest that it tells, in its own words."""
+    param: str | None = None
+    retry_after_ms: int = 0
+    """When it says, in the body, that a retry can help; 0 where it does not."""
 
 
 class StreamReader(Protocol):

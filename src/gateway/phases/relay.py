@@ -21,6 +21,8 @@ Rules.
 
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from _fastpath.answer import AnswerCounter
@@ -451,7 +453,7 @@ class Relay:
             status=shown,
             param=told.param,
             code=told.code,
-            retry_after_ms=_retry_after_ms(retry_after),
+            retry_after_ms=_retry_after_ms(retry_after) or min(told.retry_after_ms, MAX_RETRY_AFTER_MS),
         )
 
     def _fail(
@@ -541,9 +543,15 @@ def _classify(status: int) -> tuple[Fault, int]:
 
 
 def _retry_after_ms(value: bytes | None) -> int:
-    """`retry-after` in seconds, bounded; a date is not honoured."""
+    """`retry-after` in seconds or as a date (RFC 9110 section 10.2.3), bounded; 0 where it is neither."""
+    if not value:
+        return 0
     try:
-        return min(max(0, int(float(value) * 1_000)), MAX_RETRY_AFTER_MS) if value else 0
+        try:
+            wait_s = float(value)
+        except ValueError:
+            wait_s = parsedate_to_datetime(value.decode("latin-1")).timestamp() - time.time()
+        return min(max(0, int(wait_s * 1_000)), MAX_RETRY_AFTER_MS)
     except (ValueError, OverflowError):
         return 0
 

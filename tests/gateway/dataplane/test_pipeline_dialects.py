@@ -93,6 +93,27 @@ def test_an_attempt_leaves_nothing_of_its_dialect_to_the_next(tmp_path: Path, st
     assert got.answer_headers["x-throughway-provider"] == "gpt" and rig.in_flight == 0
 
 
+# -- when to try again
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": HELLO}),
+        ("/v1beta/models/m:generateContent", {"contents": [{"parts": [{"text": "Hello"}]}]}),
+    ],
+)
+def test_google_tells_in_the_body_when_to_try_again(tmp_path: Path, path: str, body: dict[str, Any]) -> None:
+    rig = rig_of(tmp_path, "gemini")
+    got = ask(rig, body, path)
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.2s"}
+    answer(
+        rig, "gemini", {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "M", "details": [info]}}, 429
+    )
+    assert got.status == 429
+    assert (got.answer_headers["retry-after"], got.answer_headers["retry-after-ms"]) == ("35", "34200")
+
+
 # -- the bound of an answer, as the provider calls it
 
 

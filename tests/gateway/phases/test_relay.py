@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -597,6 +599,14 @@ def test_usage_at_the_begin_of_a_long_body_is_found(rig: Rig) -> None:
     assert (rig.record.input_tokens, rig.record.estimated) == (4, False)
 
 
+def test_retry_after_may_be_a_date(rig: Rig) -> None:
+    exchange = ask(rig)
+    told(("whole", b"{}", 429, "application/json", f"retry-after: {formatdate(time.time() + 90, usegmt=True)}"))(
+        rig.sink()
+    )
+    assert 85 <= int(exchange.answer_headers["retry-after"]) <= 91
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
@@ -620,7 +630,7 @@ def test_an_address_that_must_not_be_connected_to_is_told_with_the_setting_that_
     rig = Rig(tmp_path)
     pool = rig.pools["one"]
     pool.empty = True
-    exchange = rig.ask()
+    exchange = ask(rig)
     said = AddressGuard("one", "one.example", Networks(), set()).refusal("127.0.0.1")
     assert said is not None
     pool.waiting[0].on_unavailable("address", said)

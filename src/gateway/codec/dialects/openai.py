@@ -26,6 +26,7 @@ from _fastpath.chat import (
 )
 from _fastpath.jsonscan import ScanError, scan
 from _fastpath.usage import Usage
+from gateway.base.dialect import ToldError
 from gateway.base.errors import (
     INVALID_JSON,
     INVALID_VALUE,
@@ -397,14 +398,6 @@ class _ErrorEnvelope(msgspec.Struct):
     error: _ErrorBody
 
 
-class ProviderMessage(msgspec.Struct):
-    """What a provider said of its error."""
-
-    message: str = ""
-    code: str | None = None
-    param: str | None = None
-
-
 def render_error(fault: Fault, message: str, param: str | None = None, code: str | None = None) -> bytes:
     """`{"error": {...}}`; `code` replaces the catalogue's where a provider gave one."""
     return msgspec.json.encode(_ErrorEnvelope(_ErrorBody(message, fault.type, param, code or fault.code)))
@@ -418,22 +411,22 @@ def render_error_event(fault: Fault, message: str, param: str | None = None) -> 
 _MESSAGE_LIMIT = 2_000
 
 
-def provider_message(body: bytes) -> ProviderMessage:
+def provider_message(body: bytes) -> ToldError:
     """What a provider's error says, whichever of the usual shapes it has. Never raises."""
     try:
         value = _lenient(_any_decoder, body)
     except (msgspec.DecodeError, RecursionError):
-        return ProviderMessage(body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip())
+        return ToldError(body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip())
     if isinstance(value, dict):
         inner = value.get("error", value)
         if isinstance(inner, str):
-            return ProviderMessage(inner[:_MESSAGE_LIMIT])
+            return ToldError(inner[:_MESSAGE_LIMIT])
         if isinstance(inner, dict):
             message = inner.get("message") or inner.get("detail") or inner.get("error") or ""
             code, param = inner.get("code"), inner.get("param")
-            return ProviderMessage(
+            return ToldError(
                 str(message)[:_MESSAGE_LIMIT],
                 str(code) if code is not None else None,
                 param if isinstance(param, str) else None,
             )
-    return ProviderMessage(str(value)[:_MESSAGE_LIMIT])
+    return ToldError(str(value)[:_MESSAGE_LIMIT])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.base.dialect import AnswerError
+from gateway.base.dialect import AnswerError, ToldError
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, DialectName, Lost, Request
 from gateway.codec.dialects.anthropic import _answer, _errors, _request, _usage, _write_request
@@ -66,7 +66,7 @@ class Anthropic:
     def write_error_event(self, fault: Fault, message: str, param: str | None = None) -> bytes:
         return _errors.event(fault, message, param)
 
-    def read_error(self, body: bytes) -> _errors.Told:
+    def read_error(self, body: bytes) -> ToldError:
         return _errors.read(body)
 
     # -- POST /v1/messages/count_tokens

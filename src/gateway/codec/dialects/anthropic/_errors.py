@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.base.dialect import ToldError
 from gateway.base.errors import Fault
 
 TYPES = {
@@ -30,15 +31,6 @@ KNOWN = frozenset(TYPES.values()) | {"api_error"}
 
 MAX_MESSAGE_CHARS = 2_000
 """Of a provider's error."""
-
-
-class Told(msgspec.Struct):
-    """What a provider said of its error."""
-
-    message: str = ""
-    code: str | None = None
-    """Its type, such as `overloaded_error`."""
-    param: str | None = None
 
 
 _any = msgspec.json.Decoder()
@@ -65,25 +57,25 @@ def event(fault: Fault, message: str, param: str | None = None) -> bytes:
     return b"event: error\ndata: " + write(fault, message, param) + b"\n\n"
 
 
-def read(raw: bytes) -> Told:
+def read(raw: bytes) -> ToldError:
     """Never raises."""
     try:
         value = _any.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Told(raw[:MAX_MESSAGE_CHARS].decode("utf-8", "replace").strip())
+        return ToldError(raw[:MAX_MESSAGE_CHARS].decode("utf-8", "replace").strip())
     return told_of(value)
 
 
-def told_of(value: object) -> Told:
+def told_of(value: object) -> ToldError:
     """Of the JSON of an error, or of the event of one."""
     if not isinstance(value, dict):
-        return Told("" if value is None else str(value)[:MAX_MESSAGE_CHARS])
+        return ToldError("" if value is None else str(value)[:MAX_MESSAGE_CHARS])
     inner = value.get("error", value)
     if not isinstance(inner, dict):
-        return Told(str(inner)[:MAX_MESSAGE_CHARS])
+        return ToldError(str(inner)[:MAX_MESSAGE_CHARS])
     message = inner.get("message") or inner.get("detail") or inner.get("error") or ""
     code, param = inner.get("type") or inner.get("code"), inner.get("param")
-    return Told(
+    return ToldError(
         str(message)[:MAX_MESSAGE_CHARS],
         code if isinstance(code, str) else None,
         param if isinstance(param, str) else None,

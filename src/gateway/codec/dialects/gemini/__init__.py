@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from gateway.base.dialect import ToldError
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, Lost, Request
 
@@ -53,7 +54,7 @@ class _Gemini:
     def write_error_event(self, fault: Fault, message: str, param: str | None = None) -> bytes:
         return _errors.write_error_event(fault, message, param)
 
-    def read_error(self, body: bytes) -> _errors.Told:
+    def read_error(self, body: bytes) -> ToldError:
         return _errors.read_error(body)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.base.dialect import ToldError
 from gateway.base.errors import Fault
 
 _STATUSES = {
@@ -32,17 +33,6 @@ _STATUSES = {
 }
 _MESSAGE_LIMIT = 2_000
 _any_decoder = msgspec.json.Decoder()
-
-
-class Told(msgspec.Struct):
-    """What a provider said of an error."""
-
-    message: str = ""
-    code: str | None = None
-    """The reason, as "API_KEY_INVALID", or else the status, as "RESOURCE_EXHAUSTED"."""
-    param: str | None = None
-    retry_after_ms: int = 0
-    """When it says that a retry can help; 0 where it does not."""
 
 
 def status_of(http_status: int) -> str:
@@ -69,18 +59,18 @@ def write_error_event(fault: Fault, message: str, param: str | None = None) -> b
     return b"data: " + write_error(fault, message, param) + b"\n\n"
 
 
-def read_error(body: bytes) -> Told:
+def read_error(body: bytes) -> ToldError:
     """Never raises."""
     try:
         value = _any_decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return Told(body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip())
+        return ToldError(body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip())
     if isinstance(value, list) and value:  # a stream that was not asked for as server-sent events
         value = value[0]
     inner = value.get("error", value) if isinstance(value, dict) else value
     if not isinstance(inner, dict):
-        return Told(str(inner)[:_MESSAGE_LIMIT])
-    told = Told(str(inner.get("message") or inner.get("error_description") or "")[:_MESSAGE_LIMIT])
+        return ToldError(str(inner)[:_MESSAGE_LIMIT])
+    told = ToldError(str(inner.get("message") or inner.get("error_description") or "")[:_MESSAGE_LIMIT])
     status = inner.get("status") or inner.get("code")
     told.code = str(status) if status else None
     details = inner.get("details")
@@ -90,7 +80,7 @@ def read_error(body: bytes) -> Told:
     return told
 
 
-def _read_detail(told: Told, detail: dict[str, Any]) -> None:
+def _read_detail(told: ToldError, detail: dict[str, Any]) -> None:
     match str(detail.get("@type", "")).rpartition(".")[2]:
         case "ErrorInfo" if isinstance(reason := detail.get("reason"), str) and reason:
             told.code = reason

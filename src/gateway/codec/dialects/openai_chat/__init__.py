@@ -12,9 +12,10 @@ where there are any.
 
 from __future__ import annotations
 
+from gateway.base.dialect import ToldError
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, DialectName, Lost, Request
-from gateway.codec.dialects.openai import ProviderMessage, provider_message, render_error, render_error_event
+from gateway.codec.dialects.openai import provider_message, render_error, render_error_event
 from gateway.codec.dialects.openai_chat._answer import read_answer, write_answer
 from gateway.codec.dialects.openai_chat._request_reader import read_request
 from gateway.codec.dialects.openai_chat._request_writer import write_request
@@ -51,7 +52,7 @@ class Chat:
     def write_error_event(self, fault: Fault, message: str, param: str | None = None) -> bytes:
         return render_error_event(fault, message, param)
 
-    def read_error(self, body: bytes) -> ProviderMessage:
+    def read_error(self, body: bytes) -> ToldError:
         return provider_message(body)
 
 

@@ -25,9 +25,10 @@ Bodies come in that `_fastpath.jsonscan` has admitted: JSON that is carried on u
 
 from __future__ import annotations
 
+from gateway.base.dialect import ToldError
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, DialectName, Lost, Request
-from gateway.codec.dialects.openai import ProviderMessage, provider_message
+from gateway.codec.dialects.openai import provider_message
 from gateway.codec.dialects.openai_responses._answer import read_answer, write_answer
 from gateway.codec.dialects.openai_responses._errors import write_error, write_error_event
 from gateway.codec.dialects.openai_responses._request_in import read_request
@@ -69,7 +70,7 @@ class _Responses:
     def write_error_event(self, fault: Fault, message: str, param: str | None = None) -> bytes:
         return write_error_event(fault, message, param)
 
-    def read_error(self, body: bytes) -> ProviderMessage:
+    def read_error(self, body: bytes) -> ToldError:
         return provider_message(body)
 
 
