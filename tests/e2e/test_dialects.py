@@ -32,16 +32,37 @@ CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required"
 KEYS: dict[str, dict[str, Any]] = {"main": {}}
 MODELS = ("claude", "gemini", "gpt")
 ANSWER = 'Grüße, "World" 🌍'
-CALLS = [("weather", {"city": "Oslo"}), ("weather", {"city": "São Paulo"})]
+TURNS = 5
+"""Of a conversation with a tool: in each but the last it is called twice."""
 
 
-# -- providers, each in its own dialect: two calls of a tool where one is offered and no result is there yet, else a text
+def calls_in(turn: int) -> list[tuple[str, dict[str, str]]]:
+    return [("weather", {"city": f"Oslo {turn}"}), ("weather", {"city": f"São Paulo {turn}"})]
 
 
-def wants_tool(request: dict[str, Any]) -> bool:
+# -- providers, each in its own dialect: where a tool is offered two calls of it in each turn, and in the last one a text
+
+
+def turns_so_far(request: dict[str, Any]) -> int:
+    """How often the tool was called before, told by its results."""
     text = json.dumps(request)
-    results = ("tool_result", '"role": "tool"', "functionResponse", "function_call_output")
-    return bool(request.get("tools")) and not any(each in text for each in results)
+    results = sum(map(text.count, ('"tool_result"', '"role": "tool"', '"functionResponse"')))
+    turns, rest = divmod(results, len(calls_in(0)))
+    assert not rest, "each call has its result"
+    return turns
+
+
+def turn_of(request: dict[str, Any]) -> int:
+    """Whose calls are due; -1: none."""
+    turns = turns_so_far(request)
+    return turns if request.get("tools") and turns < TURNS - 1 else -1
+
+
+def all_are_answered(request: dict[str, Any], prefix: str) -> bool:
+    """Each call so far by its own id."""
+    text = json.dumps(request)
+    ids = [f'"{prefix}_{turn}_{i}"' for turn in range(turns_so_far(request)) for i in range(len(calls_in(0)))]
+    return all(text.count(each) == 2 for each in ids)
 
 
 def named(name: str, value: dict[str, Any]) -> bytes:
@@ -50,13 +71,16 @@ def named(name: str, value: dict[str, Any]) -> bytes:
 
 def claude(received: Received) -> Script:
     request = received.json
-    calls = wants_tool(request)
+    turn = turn_of(request)
+    calls = turn >= 0
+    if not all_are_answered(request, "toolu"):
+        return error(400, "a call has another id than its result")
     usage = {"input_tokens": 100, "cache_read_input_tokens": 11, "cache_creation_input_tokens": 0, "output_tokens": 7}
     content: list[dict[str, Any]] = [{"type": "text", "text": ANSWER}]
     if calls:
         content = [
-            {"type": "tool_use", "id": f"toolu_{i}", "name": name, "input": arguments}
-            for i, (name, arguments) in enumerate(CALLS)
+            {"type": "tool_use", "id": f"toolu_{turn}_{i}", "name": name, "input": arguments}
+            for i, (name, arguments) in enumerate(calls_in(turn))
         ]
     message = {
         "id": "msg_1",
@@ -90,8 +114,9 @@ def claude(received: Received) -> Script:
 
 def gemini(received: Received) -> Script:
     parts: list[dict[str, Any]] = [{"text": ANSWER[:5]}, {"text": ANSWER[5:]}]
-    if wants_tool(received.json):
-        parts = [{"functionCall": {"name": name, "args": arguments}} for name, arguments in CALLS]
+    turn = turn_of(received.json)
+    if turn >= 0:
+        parts = [{"functionCall": {"name": name, "args": arguments}} for name, arguments in calls_in(turn)]
     usage = {"promptTokenCount": 111, "cachedContentTokenCount": 11, "candidatesTokenCount": 7, "totalTokenCount": 118}
 
     def response(parts: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -110,7 +135,10 @@ def gemini(received: Received) -> Script:
 
 def gpt(received: Received) -> Script:
     request = received.json
-    calls = wants_tool(request)
+    turn = turn_of(request)
+    calls = turn >= 0
+    if not all_are_answered(request, "call"):
+        return error(400, "a call has another id than its result")
     usage = {
         "prompt_tokens": 111,
         "completion_tokens": 7,
@@ -120,8 +148,12 @@ def gpt(received: Received) -> Script:
     message: dict[str, Any] = {"role": "assistant", "content": ANSWER}
     if calls:
         tool_calls = [
-            {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
-            for i, (name, arguments) in enumerate(CALLS)
+            {
+                "id": f"call_{turn}_{i}",
+                "type": "function",
+                "function": {"name": name, "arguments": json.dumps(arguments)},
+            }
+            for i, (name, arguments) in enumerate(calls_in(turn))
         ]
         message = {"role": "assistant", "content": None, "tool_calls": tool_calls}
     reason = "tool_calls" if calls else "stop"
@@ -284,18 +316,19 @@ def weather(city: str) -> str:
 def test_a_tool_loop_of_openais_chat_client(chat: openai.OpenAI, model: str, streaming: bool) -> None:
     tools: Any = [{"type": "function", "function": {"name": "weather", "parameters": CITY}}]
     history: list[Any] = [{"role": "user", "content": "How warm is it in Oslo and São Paulo?"}]
-    if streaming:
-        with chat.chat.completions.stream(model=model, messages=history, tools=tools) as streamed:
-            message: Any = streamed.get_final_completion().choices[0].message
-    else:
-        message = chat.chat.completions.create(model=model, messages=history, tools=tools).choices[0].message
-    assert [(c.function.name, json.loads(c.function.arguments)) for c in message.tool_calls] == CALLS
-    assert len({call.id for call in message.tool_calls}) == 2
-    history.append(message.model_dump(exclude_none=True, include={"role", "content", "tool_calls"}))
-    history += [
-        {"role": "tool", "tool_call_id": call.id, "content": weather(json.loads(call.function.arguments)["city"])}
-        for call in message.tool_calls
-    ]
+    for turn in range(TURNS - 1):
+        if streaming:
+            with chat.chat.completions.stream(model=model, messages=history, tools=tools) as streamed:
+                message: Any = streamed.get_final_completion().choices[0].message
+        else:
+            message = chat.chat.completions.create(model=model, messages=history, tools=tools).choices[0].message
+        assert [(c.function.name, json.loads(c.function.arguments)) for c in message.tool_calls] == calls_in(turn)
+        assert len({call.id for call in message.tool_calls}) == 2
+        history.append(message.model_dump(exclude_none=True, include={"role", "content", "tool_calls"}))
+        history += [
+            {"role": "tool", "tool_call_id": call.id, "content": weather(json.loads(call.function.arguments)["city"])}
+            for call in message.tool_calls
+        ]
     answer = chat.chat.completions.create(model=model, messages=history, tools=tools)
     assert answer.choices[0].message.content == ANSWER
 
@@ -305,20 +338,21 @@ def test_a_tool_loop_of_openais_chat_client(chat: openai.OpenAI, model: str, str
 def test_a_tool_loop_of_openais_responses_client(chat: openai.OpenAI, model: str, streaming: bool) -> None:
     tools: Any = [{"type": "function", "name": "weather", "parameters": CITY, "strict": False}]
     history: list[Any] = [{"role": "user", "content": "How warm is it in Oslo and São Paulo?"}]
-    if streaming:
-        with chat.responses.stream(model=model, input=history, tools=tools) as streamed:
-            answer: Any = streamed.get_final_response()
-    else:
-        answer = chat.responses.create(model=model, input=history, tools=tools)
-    calls = [item for item in answer.output if item.type == "function_call"]
-    assert [(call.name, json.loads(call.arguments)) for call in calls] == CALLS
-    history += [item.model_dump(exclude_none=True) for item in answer.output]
-    history += [
-        {"type": "function_call_output", "call_id": c.call_id, "output": weather(json.loads(c.arguments)["city"])}
-        for c in calls
-    ]
-    for item in history:
-        item.pop("parsed_arguments", None)
+    for turn in range(TURNS - 1):
+        if streaming:
+            with chat.responses.stream(model=model, input=history, tools=tools) as streamed:
+                answer: Any = streamed.get_final_response()
+        else:
+            answer = chat.responses.create(model=model, input=history, tools=tools)
+        calls = [item for item in answer.output if item.type == "function_call"]
+        assert [(call.name, json.loads(call.arguments)) for call in calls] == calls_in(turn)
+        history += [item.model_dump(exclude_none=True) for item in answer.output]
+        history += [
+            {"type": "function_call_output", "call_id": c.call_id, "output": weather(json.loads(c.arguments)["city"])}
+            for c in calls
+        ]
+        for item in history:
+            item.pop("parsed_arguments", None)
     assert chat.responses.create(model=model, input=history, tools=tools).output_text == ANSWER
 
 
@@ -328,17 +362,20 @@ def test_a_tool_loop_of_anthropics_client(messages: anthropic.Anthropic, model: 
     tools: Any = [{"name": "weather", "input_schema": CITY}]
     history: list[Any] = [{"role": "user", "content": "How warm is it in Oslo and São Paulo?"}]
     asked: Any = {"model": model, "max_tokens": 100, "tools": tools, "messages": history}
-    if streaming:
-        with messages.messages.stream(**asked) as streamed:
-            answer = streamed.get_final_message()
-    else:
-        answer = messages.messages.create(**asked)
-    calls = [block for block in answer.content if block.type == "tool_use"]
-    assert [(call.name, call.input) for call in calls] == CALLS
-    assert answer.stop_reason == "tool_use"
-    history.append({"role": "assistant", "content": [block.model_dump(exclude_none=True) for block in answer.content]})
-    results = [{"type": "tool_result", "tool_use_id": c.id, "content": weather(str(c.input["city"]))} for c in calls]
-    history.append({"role": "user", "content": results})
+    for turn in range(TURNS - 1):
+        if streaming:
+            with messages.messages.stream(**asked) as streamed:
+                answer = streamed.get_final_message()
+        else:
+            answer = messages.messages.create(**asked)
+        calls = [block for block in answer.content if block.type == "tool_use"]
+        assert [(call.name, call.input) for call in calls] == calls_in(turn)
+        assert answer.stop_reason == "tool_use"
+        said = [block.model_dump(exclude_none=True) for block in answer.content]
+        results = [
+            {"type": "tool_result", "tool_use_id": c.id, "content": weather(str(c.input["city"]))} for c in calls
+        ]
+        history += [{"role": "assistant", "content": said}, {"role": "user", "content": results}]
     final = messages.messages.create(**asked)
     assert "".join(block.text for block in final.content if block.type == "text") == ANSWER
 
@@ -356,7 +393,7 @@ def test_a_tool_loop_of_googles_client(generate: genai.Client, model: str) -> No
     config = genai_types.GenerateContentConfig(tools=[weather_of])
     answer = generate.models.generate_content(model=model, contents="How warm is it?", config=config)
     assert answer.text == ANSWER
-    assert asked == [arguments["city"] for _, arguments in CALLS]
+    assert asked == [arguments["city"] for turn in range(TURNS - 1) for _, arguments in calls_in(turn)]
 
 
 # -- what is told, refused and lost
