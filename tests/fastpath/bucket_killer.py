@@ -9,7 +9,6 @@ were admitted, and how often each was refused.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import ctypes
 import mmap
 import os
@@ -123,17 +122,17 @@ def main(path: str, seconds: float, seed: int) -> None:
     assert keep.admit(0, 0) == ADMITTED
     until = time.monotonic() + seconds
     kills = 0
-    processes = [start(tables[slot], noted, slot, chance.getrandbits(32)) for slot in range(WORKERS)]
+    processes = {slot: start(tables[slot], noted, slot, chance.getrandbits(32)) for slot in range(WORKERS)}
     atexit.register(kill_all, processes)
     while time.monotonic() < until:
         slot = chance.randrange(WORKERS)
         time.sleep(chance.random() ** 2 * 0.01)
-        bury(memory, processes[slot], noted, slot)
+        bury(memory, processes.pop(slot), noted, slot)
         kills += 1
         assert_nothing_is_left(tables[OBSERVER], noted, 1 - slot)
         processes[slot] = start(tables[slot], noted, slot, chance.getrandbits(32))
-    for slot, process in enumerate(processes):
-        bury(memory, process, noted, slot)
+    for slot in range(WORKERS):
+        bury(memory, processes.pop(slot), noted, slot)
     table = tables[OBSERVER]
     assert (table.in_flight(b"rate"), table.in_flight(b"one")) == (1, 1)
     assert not any(table.in_flight(b"%d" % i) for i in range(30))
@@ -150,11 +149,10 @@ def main(path: str, seconds: float, seed: int) -> None:
     print(kills, admitted, *refused)
 
 
-def kill_all(processes: list[int]) -> None:
-    """Where an assertion fails: one that lives on would hold the pipe that the test reads from."""
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+def kill_all(processes: dict[int, int]) -> None:
+    """Those that are not buried, where an assertion fails: one that lives on would hold the pipe that the test reads from."""
+    for process in processes.values():
+        os.kill(process, signal.SIGKILL)
 
 
 def bury(memory: NodeMemory, process: int, noted: ctypes.Array[Noted], slot: int) -> None:

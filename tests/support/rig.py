@@ -224,8 +224,9 @@ class Rig:
         fields: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         self._kinds = kinds or {}
-        self._fields = fields or {}
         """By the provider's name, where it is not `openai`."""
+        self._fields = fields or {}
+        """By the provider's name: what else is set of it."""
         self.memory = NodeMemory.create(str(directory / "node.mem"), 2, 64, 1 << 18)
         self.table = Table(self.memory, 0)
         self.keeper = Keeper()

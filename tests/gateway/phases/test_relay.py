@@ -630,7 +630,7 @@ def test_an_address_that_must_not_be_connected_to_is_told_with_the_setting_that_
     rig = Rig(tmp_path)
     pool = rig.pools["one"]
     pool.empty = True
-    exchange = ask(rig)
+    exchange = rig.ask()
     said = AddressGuard("one", "one.example", Networks(), set()).refusal("127.0.0.1")
     assert said is not None
     pool.waiting[0].on_unavailable("address", said)
