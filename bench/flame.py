@@ -39,7 +39,7 @@ KINDS: Final = (
         "phases",
         "#d9b23c",
         re.compile(
-            r"gateway/|^(?:account|admit|authenticate|relay|route|transform|pipeline|pool|context|openai|logs|spool)\.c"
+            r"gateway/|^(?:account|admit|authenticate|relay|route|transform|pipeline|pool|context|native|logs|spool)\.c"
         ),
     ),
     Kind(

@@ -787,7 +787,7 @@ cdef Py_ssize_t take_usage(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, U
     cdef Key key
     cdef const char* prompt_names[4]
     cdef int64_t* prompt_values[4]
-    cdef int64_t written = 0
+    cdef int64_t written = 0, hit = 0, cached = 0, other_read = 0, other_written = 0
     cdef const char* completion_names[2]
     cdef int64_t* completion_values[2]
     # OpenAI's own name of what was written, and that of those who had it before.
@@ -808,10 +808,21 @@ cdef Py_ssize_t take_usage(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, U
             at = take_details(data, at, end, prompt_names, prompt_values, 4)
         elif is_key(&key, b"completion_tokens_details"):
             at = take_details(data, at, end, completion_names, completion_values, 2)
+        elif is_key(&key, b"prompt_cache_hit_tokens"):
+            at = take_count(data, at, end, &hit)
+        elif is_key(&key, b"cached_tokens"):
+            at = take_count(data, at, end, &cached)
+        elif is_key(&key, b"cache_read_input_tokens"):
+            at = take_count(data, at, end, &other_read)
+        elif is_key(&key, b"cache_creation_input_tokens"):
+            at = take_count(data, at, end, &other_written)
         else:
             at = skip_value(data, at, end)
         if at >= 0:
             at = next_member(data, at, end)
+    # Of several names of one the largest value counts.
+    usage.cache_read = max(max(usage.cache_read, hit), max(cached, other_read))
+    written = max(written, other_written)
     # Parts are together never more than their whole, or they would earn money.
     usage.cache_read = min(usage.cache_read, usage.input)
     usage.cache_write = min(max(usage.cache_write, written), usage.input - usage.cache_read)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from _fastpath.chat import Reading, read_answer, read_part_of, read_prompt, read_request
 from _fastpath.jsonscan import ScanError
 from gateway.base.errors import GatewayError
-from gateway.codec.dialects import openai
+from gateway.codec.dialects.openai_chat import native
 from gateway.codec.faults import MAX_DEPTH
 
 FIELDS = (
@@ -42,11 +42,11 @@ def agrees(body: bytes) -> bool:
         ours = read_request(body, MAX_DEPTH)
     except ScanError:
         with pytest.raises(GatewayError):
-            openai._read_any_chat(body)
+            native._read_any_chat(body)
         return False
     if ours is None:
         return False
-    assert facts(ours) == facts(openai._read_any_chat(body))
+    assert facts(ours) == facts(native._read_any_chat(body))
     return True
 
 
@@ -153,7 +153,7 @@ def test_a_member_that_governs_stands_once_however_it_is_spelt(name: str) -> Non
         key = body.index(b'"', caught.value.offset) + 1
         assert key == caught.value.offset + 1
         with pytest.raises(GatewayError, match="stands twice") as refused:
-            openai._read_any_chat(body)
+            native._read_any_chat(body)
         assert refused.value.param == name
 
 
@@ -334,7 +334,7 @@ ANSWER = {
 )
 def test_a_usual_answer_is_read_natively_and_alike(answer: Any) -> None:
     for text in (json.dumps(answer), json.dumps(answer, indent=2), f" {json.dumps(answer)}\n"):
-        assert read_answer(text.encode()) == openai._response_usage(text.encode()) is not None
+        assert read_answer(text.encode()) == native._response_usage(text.encode()) is not None
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_a_usual_answer_is_read_natively_and_alike(answer: Any) -> None:
     ],
 )
 def test_of_a_key_that_stands_twice_in_an_answer_the_last_one_counts(body: bytes) -> None:
-    assert read_answer(body) == openai._response_usage(body) is not None
+    assert read_answer(body) == native._response_usage(body) is not None
 
 
 @pytest.mark.parametrize(
@@ -404,4 +404,4 @@ _choice = st.fixed_dictionaries({}, optional={"finish_reason": st.none() | _text
 def test_any_answer_that_is_read_natively_is_read_alike(answer: Any, ascii_only: bool) -> None:
     body = json.dumps(answer, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     ours = read_answer(body)
-    assert ours is None or ours == openai._response_usage(body)
+    assert ours is None or ours == native._response_usage(body)

@@ -22,7 +22,8 @@ from _fastpath.sse import ChatScanner, EventFollower
 from gateway.base.addresses import packed
 from gateway.base.errors import GatewayError
 from gateway.codec import proxy_protocol
-from gateway.codec.dialects import openai
+from gateway.codec.dialects.openai_chat import native
+from gateway.codec.dialects.openai_chat.errors import provider_message
 from gateway.codec.faults import MAX_DEPTH
 from tests.fastpath import cachekey_oracle
 
@@ -164,13 +165,13 @@ def chat(data: bytes, _: int) -> bool:
         quick = read_request(data, MAX_DEPTH)
     except ScanError:
         try:
-            openai._read_any_chat(data)
+            native._read_any_chat(data)
         except GatewayError:
             return False
         raise AssertionError("a fault that the thorough reader does not see") from None
     if quick is None:
         return False
-    assert _facts(quick) == _facts(openai._read_any_chat(data))
+    assert _facts(quick) == _facts(native._read_any_chat(data))
     return True
 
 
@@ -191,11 +192,11 @@ def _counted(*parts: bytes) -> tuple[int, int, bytes | None]:
 
 def answer(data: bytes, cut: int) -> bool:
     """What an answer used is what is paid for: both readers of it find the same, and what is counted depends on no cut."""
-    quick, thorough = read_answer(data), openai._response_usage(data)
+    quick, thorough = read_answer(data), native._response_usage(data)
     counted = _counted(data)
     assert counted == _counted(data[:cut], data[cut:])
     assert 0 <= counted[0] + counted[1] <= len(data) and (counted[2] is None or counted[2] in data)
-    openai.provider_message(data)
+    provider_message(data)
     if quick is None:
         return False
     if _is_utf8(data):  # what is not is passed on, and read as well as it can be

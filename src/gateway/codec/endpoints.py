@@ -12,7 +12,8 @@ from urllib.parse import unquote
 from gateway.base.context import Endpoint
 from gateway.base.dialect import Dialect
 from gateway.base.errors import INVALID_VALUE, GatewayError
-from gateway.codec.dialects import anthropic, gemini, openai, openai_chat, openai_responses
+from gateway.codec.dialects import anthropic, gemini, openai_chat, openai_responses
+from gateway.codec.dialects.openai_chat import native
 from gateway.codec.governing import read_governed
 
 _OPENAI = openai_chat.DIALECT
@@ -21,9 +22,9 @@ _CARRIED = ((b"anthropic-version", anthropic.WRITTEN_VERSION.encode()), (b"anthr
 ENDPOINTS: dict[str, Endpoint] = {
     e.path: e
     for e in (
-        Endpoint("chat", "/v1/chat/completions", openai.read_chat, _OPENAI, native=True, translates=True),
-        Endpoint("completions", "/v1/completions", openai.read_completion, _OPENAI, native=True),
-        Endpoint("embeddings", "/v1/embeddings", openai.read_embedding, _OPENAI, native=True, generates=False),
+        Endpoint("chat", "/v1/chat/completions", native.read_chat, _OPENAI, native=True, translates=True),
+        Endpoint("completions", "/v1/completions", native.read_completion, _OPENAI, native=True),
+        Endpoint("embeddings", "/v1/embeddings", native.read_embedding, _OPENAI, native=True, generates=False),
         Endpoint(
             "responses",
             "/v1/responses",

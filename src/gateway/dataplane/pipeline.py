@@ -39,7 +39,7 @@ from gateway.base.errors import (
 )
 from gateway.base.ports import Exchange
 from gateway.codec import listings
-from gateway.codec.dialects import openai
+from gateway.codec.dialects.openai_chat.errors import render_error
 from gateway.codec.endpoints import ENDPOINTS, dialect_of, find_endpoint
 from gateway.phases import route, transform, upstream
 from gateway.phases.account import Accountant
@@ -143,7 +143,7 @@ class Pipeline:
         self._report("info", "request_refused", status=status, code=fault.code, reason=reason, peer=peer)
         message = reason[:1].upper() + reason[1:] + ("" if reason.endswith(".") else ".")
         fields = _JSON + b"retry-after: 1\r\n" if fault.retry else _JSON
-        return fields, openai.render_error(fault, message)
+        return fields, render_error(fault, message)
 
     # -- the order
 

@@ -46,7 +46,9 @@ from gateway.base.errors import (
     GatewayError,
     Source,
 )
-from gateway.codec.dialects import openai
+from gateway.codec.dialects.openai_chat.errors import provider_message
+from gateway.codec.dialects.openai_chat.native import response_usage
+from gateway.codec.dialects.openai_chat.usage import usage_of
 
 COLLECT_BYTES = 65_536
 BYTES_A_TOKEN = 4
@@ -198,7 +200,7 @@ class Relay:
         if ctx.follows is not None:
             self._respond_read(status, body)
             return
-        found = openai.response_usage(body)
+        found = response_usage(body)
         if found is None:
             self._fail(PROVIDER_PROTOCOL_ERROR, "It answered with a success that is not JSON.")
             return
@@ -348,7 +350,7 @@ class Relay:
         told = self._scanner.error if self._scanner is not None else None
         if told is not None:
             # What another dialect's reader has found is the message itself.
-            message = openai.provider_message(told).message if self.ctx.follows is None else told.decode()
+            message = provider_message(told).message if self.ctx.follows is None else told.decode()
             self._note_fault(GatewayError(PROVIDER_ERROR, message))
         return told is not None
 
@@ -378,13 +380,13 @@ class Relay:
             )
         elif counter is not None:
             ctx.usage = self._usage_counted(
-                counter, openai.usage_of(counter.usage) if counter.usage is not None else None, complete
+                counter, usage_of(counter.usage) if counter.usage is not None else None, complete
             )
 
     def _told(self, scanner: EventScanner) -> Usage | None:
         if scanner.told is not None:
             return scanner.told
-        return openai.usage_of(scanner.usage) if scanner.usage is not None else None
+        return usage_of(scanner.usage) if scanner.usage is not None else None
 
     def _count_what_came(self) -> None:
         """The same where the answer is not complete; what was sent costs its prompt, whatever has come."""
@@ -444,7 +446,7 @@ class Relay:
     def _provider_fault(self, status: int, body: bytes, retry_after: bytes | None) -> None:
         target = self.ctx.target
         assert target is not None
-        told = openai.provider_message(body) if self.ctx.follows is None else target.kind.dialect.read_error(body)
+        told = provider_message(body) if self.ctx.follows is None else target.kind.dialect.read_error(body)
         fault, shown = _classify(status)
         message = told.message or f"HTTP status {status} without a message"
         self._fail(

@@ -11,7 +11,7 @@ import msgspec
 from gateway.base.context import Context, TargetEntry, field
 from gateway.base.errors import ENDPOINT_NOT_SERVED, UNSUPPORTED_PARAMETER, GatewayError
 from gateway.base.messages import Lost, Request, plain_path
-from gateway.codec.dialects import openai
+from gateway.codec.dialects.openai_chat import native
 from gateway.codec.governing import Asked, read_asked
 from gateway.codec.signatures import MARK
 from gateway.codec.translation import Follows
@@ -71,14 +71,14 @@ def build(ctx: Context) -> bytes | list[bytes]:
         head = b"%btraceparent: %b\r\n%b" % (head[: -len(_LENGTH)], _child_span(ctx), _LENGTH)
     edit = None
     if target.provider.max_tokens_field is not None and endpoint.name == "chat":
-        edit = openai.bound_edit(body, target.provider.max_tokens_field)
+        edit = native.bound_edit(body, target.provider.max_tokens_field)
     ctx.hide_usage = reading.stream and not reading.include_usage and endpoint.generates
     if (
         ctx.hide_usage
         or edit is not None
         or (reading.model_start >= 0 and body[reading.model_start : reading.model_end] != target.model_json)
     ):
-        pieces = openai.splice(body, reading, target.model_json, ask_usage=ctx.hide_usage, edit=edit)
+        pieces = native.splice(body, reading, target.model_json, ask_usage=ctx.hide_usage, edit=edit)
     elif len(body) <= JOIN_BYTES:
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
     else:
@@ -127,7 +127,7 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
     lost = Lost()
     body = kind.dialect.write_request(request, lost)
     if target.provider.max_tokens_field is not None:
-        edit = openai.bound_edit(body, target.provider.max_tokens_field)
+        edit = native.bound_edit(body, target.provider.max_tokens_field)
         if edit is not None:
             body = body[: edit[0]] + edit[2] + body[edit[1] :]
     ctx.dropped = _dropped(ctx, asked.lost, lost)

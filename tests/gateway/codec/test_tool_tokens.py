@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from _fastpath import tokens
-from gateway.codec.dialects.openai import read_chat
+from gateway.codec.dialects.openai_chat.native import read_chat
 
 WEATHER = {
     "name": "get_current_weather",

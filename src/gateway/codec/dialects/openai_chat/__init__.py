@@ -8,6 +8,8 @@ endpoint of this shape (`extra_content.google.thought_signature`), llama.cpp, Ol
 A caller's signatures and thoughts stand where LiteLLM's users know them: `reasoning_content` is the text alone, `thinking_blocks` what is
 to be sent back. As a provider, the dialect is read with all of these; it is written as OpenAI has it, with thoughts beside the text
 where there are any.
+
+A request that stays in this dialect is not read into the canonical form: see `native`. `errors` and `usage` are shared with it.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from __future__ import annotations
 from gateway.base.dialect import ToldError
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, DialectName, Lost, Request
-from gateway.codec.dialects.openai import provider_message, render_error, render_error_event
 from gateway.codec.dialects.openai_chat._answer import read_answer, write_answer
 from gateway.codec.dialects.openai_chat._request_reader import read_request
 from gateway.codec.dialects.openai_chat._request_writer import write_request
 from gateway.codec.dialects.openai_chat._stream_reader import ChatStreamReader
 from gateway.codec.dialects.openai_chat._stream_writer import ChatStreamWriter
+from gateway.codec.dialects.openai_chat.errors import provider_message, render_error, render_error_event
 
 
 class Chat:

@@ -29,7 +29,7 @@ from gateway.codec.dialects.openai_chat._blocks_reader import PartError, read_sp
 from gateway.codec.dialects.openai_chat._finish import is_failure, read_finish, written_finish
 from gateway.codec.dialects.openai_chat._media import image_url
 from gateway.codec.dialects.openai_chat._thoughts import OWN, spoken_thoughts
-from gateway.codec.dialects.openai_chat._usage import read_usage, usage_object
+from gateway.codec.dialects.openai_chat.usage import usage_object, usage_of
 from gateway.codec.raw import ABSENT
 
 TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
@@ -83,7 +83,7 @@ def read_answer(body: bytes) -> Answer:
         model=told.model or "",
         choices=choices,
         created_s=created_of(told.created),
-        usage=read_usage(told.usage) if told.usage is not ABSENT else None,
+        usage=usage_of(told.usage) if told.usage is not ABSENT else None,
         service_tier=told.service_tier,
     )
 

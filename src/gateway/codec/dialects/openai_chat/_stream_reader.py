@@ -40,7 +40,6 @@ from gateway.base.messages import (
     ToolCall,
     Used,
 )
-from gateway.codec.dialects.openai import provider_message
 from gateway.codec.dialects.openai_chat import _wire as wire
 from gateway.codec.dialects.openai_chat._answer import created_of, decode_leniently
 from gateway.codec.dialects.openai_chat._blocks_reader import (
@@ -53,7 +52,8 @@ from gateway.codec.dialects.openai_chat._blocks_reader import (
 )
 from gateway.codec.dialects.openai_chat._finish import is_failure, read_finish
 from gateway.codec.dialects.openai_chat._thoughts import detail_of, is_hidden, read_block, sealed
-from gateway.codec.dialects.openai_chat._usage import read_usage
+from gateway.codec.dialects.openai_chat.errors import provider_message
+from gateway.codec.dialects.openai_chat.usage import usage_of
 from gateway.codec.raw import ABSENT
 
 MAX_CALLS = 1_024
@@ -324,7 +324,7 @@ class ChatStreamReader:
         chunk: _Chunk = decode_leniently(_decoder, data)
         if (chunk.error is not ABSENT and chunk.error != ABSENT) or chunk.object == "error":
             return self._failed(data)
-        usage = read_usage(chunk.usage) if chunk.usage is not ABSENT and chunk.usage != ABSENT else None
+        usage = usage_of(chunk.usage) if chunk.usage is not ABSENT and chunk.usage != ABSENT else None
         choices = chunk.choices
         if not choices and usage is None:
             return _NOTED

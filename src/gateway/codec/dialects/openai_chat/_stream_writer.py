@@ -40,11 +40,11 @@ from gateway.base.messages import (
     Used,
 )
 from gateway.codec import signatures
-from gateway.codec.dialects.openai import render_error
 from gateway.codec.dialects.openai_chat._answer import annotation_of, other_citation, written_call, written_image
 from gateway.codec.dialects.openai_chat._finish import written_finish
 from gateway.codec.dialects.openai_chat._thoughts import OWN, is_signed, write_block
-from gateway.codec.dialects.openai_chat._usage import usage_object
+from gateway.codec.dialects.openai_chat.errors import render_error
+from gateway.codec.dialects.openai_chat.usage import usage_object
 
 MAX_OPEN_BLOCKS = 1_024
 """Of a choice, at a time."""

@@ -28,7 +28,7 @@ from __future__ import annotations
 from gateway.base.dialect import ToldError
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, DialectName, Lost, Request
-from gateway.codec.dialects.openai import provider_message
+from gateway.codec.dialects.openai_chat.errors import provider_message
 from gateway.codec.dialects.openai_responses._answer import read_answer, write_answer
 from gateway.codec.dialects.openai_responses._errors import write_error, write_error_event
 from gateway.codec.dialects.openai_responses._request_in import read_request

@@ -9,5 +9,4 @@ cdef int64_t _bounded(value, str param, int64_t most) except? -1
 cdef Reading _reading(governed, bytes body, tuple spans)
 cpdef Reading read_chat(bytes body)
 cpdef Reading _read_any_chat(bytes body)
-cdef Usage _usage(found)
 cpdef tuple response_usage(bytes body)

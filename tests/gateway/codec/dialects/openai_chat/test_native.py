@@ -15,8 +15,15 @@ from _fastpath.chat import MAX_IMAGES
 from _fastpath.usage import Usage
 from gateway.base.errors import CATALOGUE, INVALID_VALUE, GatewayError
 from gateway.base.image_tokens import Image
-from gateway.codec.dialects import openai
-from gateway.codec.dialects.openai import read_chat, read_completion, read_embedding, splice
+from gateway.codec.dialects.openai_chat.errors import provider_message, render_error, render_error_event
+from gateway.codec.dialects.openai_chat.native import (
+    read_chat,
+    read_completion,
+    read_embedding,
+    response_usage,
+    splice,
+)
+from gateway.codec.dialects.openai_chat.usage import usage_of
 
 # -- reading
 
@@ -386,6 +393,10 @@ BOUND = 100_000_000
             Usage(9, 0, 4, 3, 0, 2),
         ),
         ({"prompt_tokens": 9, "prompt_tokens_details": {"cache_write_tokens": 5}}, Usage(9, 0, 0, 5)),
+        ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 7, "prompt_cache_miss_tokens": 2}, Usage(9, 0, 7)),
+        ({"prompt_tokens": 9, "cached_tokens": 6, "prompt_tokens_details": {"cached_tokens": 5}}, Usage(9, 0, 6)),
+        ({"prompt_tokens": 9, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 3}, Usage(9, 0, 4, 3)),
+        ({"prompt_tokens": 9, "prompt_cache_hit_tokens": None, "cache_read_input_tokens": 10}, Usage(9, 0, 9)),
         (
             {"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 4, "audio_tokens": 2}},
             Usage(0, 9, 0, 0, 4, 0, 2),
@@ -401,15 +412,15 @@ BOUND = 100_000_000
 )
 def test_usage_is_believed_within_bounds(fragment: Any, expected: Usage | None) -> None:
     text = json.dumps(fragment).encode()
-    assert openai.usage_of(text) == expected
-    whole = openai.response_usage(b'{"usage":' + text + b',"choices":[{"finish_reason":"stop"}]}')
+    assert usage_of(text) == expected
+    whole = response_usage(b'{"usage":' + text + b',"choices":[{"finish_reason":"stop"}]}')
     assert whole is not None
     assert whole[0] == expected
 
 
 def test_usage_cut_in_the_middle_is_none() -> None:
     text = b'{"prompt_tokens":3,"completion_tokens":2}'
-    assert [openai.usage_of(text[:size]) for size in range(len(text))] == [None] * len(text)
+    assert [usage_of(text[:size]) for size in range(len(text))] == [None] * len(text)
 
 
 @pytest.mark.parametrize(
@@ -430,7 +441,7 @@ def test_usage_cut_in_the_middle_is_none() -> None:
     ],
 )
 def test_a_whole_response_is_a_json_object_or_none(body: bytes, expected: tuple[Usage | None, str] | None) -> None:
-    assert openai.response_usage(body) == expected
+    assert response_usage(body) == expected
 
 
 # -- errors
@@ -457,23 +468,23 @@ def test_a_whole_response_is_a_json_object_or_none(body: bytes, expected: tuple[
 def test_a_providers_error_is_told_whatever_its_shape(
     body: bytes, message: str, code: str | None, param: str | None
 ) -> None:
-    told = openai.provider_message(body)
+    told = provider_message(body)
     assert (told.message, told.code, told.param) == (message, code, param)
 
 
 @given(st.binary(max_size=200) | json_values.map(lambda v: json.dumps(v).encode()))
 def test_a_providers_error_never_raises_and_is_bounded(body: bytes) -> None:
-    assert len(openai.provider_message(body).message) <= 2_000
+    assert len(provider_message(body).message) <= 2_000
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
 def test_every_fault_has_the_one_shape(code: str) -> None:
     fault = CATALOGUE[code]
     error = {"message": 'said "so"', "type": fault.type, "param": None, "code": code}
-    assert json.loads(openai.render_error(fault, 'said "so"')) == {"error": error}
-    event = openai.render_error_event(fault, 'said\n"so"', "p")
+    assert json.loads(render_error(fault, 'said "so"')) == {"error": error}
+    event = render_error_event(fault, 'said\n"so"', "p")
     assert event.startswith(b"data: {") and event.endswith(b"}\n\n") and event.count(b"\n") == 2
 
 
 def test_a_providers_code_replaces_ours() -> None:
-    assert json.loads(openai.render_error(INVALID_VALUE, "m", "p", "theirs"))["error"]["code"] == "theirs"
+    assert json.loads(render_error(INVALID_VALUE, "m", "p", "theirs"))["error"]["code"] == "theirs"

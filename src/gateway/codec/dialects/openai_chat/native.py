@@ -1,6 +1,6 @@
-"""OpenAI's dialect: what governs a request, what must be spliced into it, what a response used, and the shape of errors.
+"""What governs a request of OpenAI's dialect, what must be spliced into it, and what a whole response used, without its canonical form.
 
-Sources: OpenAI API reference, "Chat completions", "Completions", "Embeddings", "Error codes"; OpenAI cookbook, "How to count
+Sources: OpenAI API reference, "Chat completions", "Completions", "Embeddings"; OpenAI cookbook, "How to count
 tokens with tiktoken" (three tokens a message, one a name, three that prime the answer); "Images and vision" for image tokens.
 
 A request is read once: `jsonscan` refuses what two readers could take differently and finds the spans to splice. What governs
@@ -10,7 +10,7 @@ msgspec decodes the rest of what is unusual, and says what is wrong. Unknown fie
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -26,16 +26,16 @@ from _fastpath.chat import (
 )
 from _fastpath.jsonscan import ScanError, scan
 from _fastpath.usage import Usage
-from gateway.base.dialect import ToldError
 from gateway.base.errors import (
     INVALID_JSON,
     INVALID_VALUE,
     MISSING_MODEL,
-    Fault,
     GatewayError,
 )
 from gateway.base.image_tokens import HEAD_CHARS, Image, size_of
+from gateway.codec.dialects.openai_chat.usage import WireUsage, usage_from
 from gateway.codec.faults import MAX_DEPTH, scan_fault
+from gateway.codec.raw import decode_leniently
 
 MAX_PROMPTS = 2_048
 """Of a completion, and inputs of an embedding: OpenAI's bound."""
@@ -283,79 +283,16 @@ def splice(
 # -- responses
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None
-"""What is out of bounds is no usage: a provider's slip neither pays a budget back nor drains it."""
-
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: _Count = None
-    audio_tokens: _Count = None
-    cache_write_tokens: _Count = None
-    cache_creation_tokens: _Count = None  # as it was called elsewhere before
-
-
-class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: _Count = None
-    audio_tokens: _Count = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: _Count = None
-    completion_tokens: _Count = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-
 class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
 class _Response(msgspec.Struct):
-    usage: _Usage | None = None
+    usage: WireUsage | None = None
     choices: list[_Choice] | None = None
 
 
-_usage_decoder = msgspec.json.Decoder(_Usage)
 _response_decoder = msgspec.json.Decoder(_Response)
-
-
-_NO_PROMPT_DETAILS, _NO_COMPLETION_DETAILS = _PromptDetails(), _CompletionDetails()
-
-
-def _usage(found: _Usage) -> Usage:
-    prompt = found.prompt_tokens_details or _NO_PROMPT_DETAILS
-    completion = found.completion_tokens_details or _NO_COMPLETION_DETAILS
-    whole, made = found.prompt_tokens or 0, found.completion_tokens or 0
-    # Parts are together never more than their whole, or they would earn money.
-    read = min(prompt.cached_tokens or 0, whole)
-    written = min(max(prompt.cache_write_tokens or 0, prompt.cache_creation_tokens or 0), whole - read)
-    return Usage(
-        whole,
-        made,
-        read,
-        written,
-        min(completion.reasoning_tokens or 0, made),
-        min(prompt.audio_tokens or 0, whole - read - written),
-        min(completion.audio_tokens or 0, made),
-    )
-
-
-def usage_of(fragment: bytes) -> Usage | None:
-    """The usage in the JSON object `fragment`; None where it is no usage."""
-    try:
-        return _usage(_usage_decoder.decode(fragment))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _lenient(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    """What a provider said: its bytes are passed on as they are, so a text that is not UTF-8 is read as well as it can be."""
-    try:
-        return decoder.decode(body)
-    except UnicodeDecodeError:  # which msgspec leaves as it is
-        return decoder.decode(str(body, "utf-8", "replace"))
-
-
 _any_decoder = msgspec.json.Decoder()
 
 
@@ -367,66 +304,18 @@ def response_usage(body: bytes) -> tuple[Usage | None, str] | None:
 
 def _response_usage(body: bytes) -> tuple[Usage | None, str] | None:
     try:
-        response: _Response = _lenient(_response_decoder, body)
+        response: _Response = decode_leniently(_response_decoder, body)
     except msgspec.ValidationError:  # what it says of itself is odd, but the answer may be good, and it was paid for
         return (None, "") if _is_object(body) else None
     except (msgspec.DecodeError, RecursionError):
         return None
-    usage = _usage(response.usage) if response.usage is not None else None
+    usage = usage_from(response.usage) if response.usage is not None else None
     reason = response.choices[-1].finish_reason if response.choices else None
     return usage, reason or ""
 
 
 def _is_object(body: bytes) -> bool:
     try:
-        return isinstance(_lenient(_any_decoder, body), dict)
+        return isinstance(decode_leniently(_any_decoder, body), dict)
     except (msgspec.DecodeError, RecursionError):
         return False
-
-
-# -- errors
-
-
-class _ErrorBody(msgspec.Struct):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class _ErrorEnvelope(msgspec.Struct):
-    error: _ErrorBody
-
-
-def render_error(fault: Fault, message: str, param: str | None = None, code: str | None = None) -> bytes:
-    """`{"error": {...}}`; `code` replaces the catalogue's where a provider gave one."""
-    return msgspec.json.encode(_ErrorEnvelope(_ErrorBody(message, fault.type, param, code or fault.code)))
-
-
-def render_error_event(fault: Fault, message: str, param: str | None = None) -> bytes:
-    """The same as an event of a stream that has begun."""
-    return b"data: " + render_error(fault, message, param) + b"\n\n"
-
-
-_MESSAGE_LIMIT = 2_000
-
-
-def provider_message(body: bytes) -> ToldError:
-    """What a provider's error says, whichever of the usual shapes it has. Never raises."""
-    try:
-        value = _lenient(_any_decoder, body)
-    except (msgspec.DecodeError, RecursionError):
-        return ToldError(body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip())
-    if isinstance(value, dict):
-        inner = value.get("error", value)
-        if isinstance(inner, str):
-            return ToldError(inner[:_MESSAGE_LIMIT])
-        if isinstance(inner, dict):
-            message = inner.get("message") or inner.get("detail") or inner.get("error") or ""
-            code, param = inner.get("code"), inner.get("param")
-            return ToldError(
-                str(message)[:_MESSAGE_LIMIT],
-                str(code) if code is not None else None,
-                param if isinstance(param, str) else None,
-            )
-    return ToldError(str(value)[:_MESSAGE_LIMIT])

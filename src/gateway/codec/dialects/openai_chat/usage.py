@@ -14,7 +14,7 @@ from _fastpath.chat import MOST_TOKENS
 from _fastpath.usage import Usage
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None
-"""What is out of bounds is no usage."""
+"""What is out of bounds is no usage: a provider's slip neither pays a budget back nor drains it."""
 
 
 class _PromptDetails(msgspec.Struct):
@@ -29,7 +29,9 @@ class _CompletionDetails(msgspec.Struct):
     audio_tokens: _Count = None
 
 
-class _Usage(msgspec.Struct):
+class WireUsage(msgspec.Struct):
+    """The object, as whoever speaks the dialect writes it."""
+
     prompt_tokens: _Count = None
     completion_tokens: _Count = None
     prompt_tokens_details: _PromptDetails | None = None
@@ -40,26 +42,22 @@ class _Usage(msgspec.Struct):
     cache_creation_input_tokens: _Count = None
 
 
-_decoder = msgspec.json.Decoder(_Usage)
+_decoder = msgspec.json.Decoder(WireUsage)
 _NO_PROMPT_DETAILS, _NO_COMPLETION_DETAILS = _PromptDetails(), _CompletionDetails()
 
 
-def read_usage(raw: msgspec.Raw) -> Usage | None:
-    """None where it is no usage: what is odd about it spoils no answer."""
-    try:
-        told = _decoder.decode(raw)
-    except msgspec.DecodeError:
-        return None
-    if told.prompt_tokens is None and told.completion_tokens is None:
-        return None
+def usage_from(told: WireUsage) -> Usage:
+    """Its counts. Of several names of one the largest value counts; parts are together never more than their whole, or they would earn money."""
     prompt = told.prompt_tokens_details or _NO_PROMPT_DETAILS
     completion = told.completion_tokens_details or _NO_COMPLETION_DETAILS
     whole, made = told.prompt_tokens or 0, told.completion_tokens or 0
-    read = prompt.cached_tokens or told.prompt_cache_hit_tokens or told.cached_tokens or told.cache_read_input_tokens
-    written = prompt.cache_write_tokens or prompt.cache_creation_tokens or told.cache_creation_input_tokens
-    # Parts are together never more than their whole, or they would earn money.
-    read = min(read or 0, whole)
-    written = min(written or 0, whole - read)
+    read = prompt.cached_tokens or 0
+    written = max(
+        prompt.cache_write_tokens or 0, prompt.cache_creation_tokens or 0, told.cache_creation_input_tokens or 0
+    )
+    read = max(read, told.prompt_cache_hit_tokens or 0, told.cached_tokens or 0, told.cache_read_input_tokens or 0)
+    read = min(read, whole)
+    written = min(written, whole - read)
     return Usage(
         whole,
         made,
@@ -69,6 +67,15 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
         min(prompt.audio_tokens or 0, whole - read - written),
         min(completion.audio_tokens or 0, made),
     )
+
+
+def usage_of(fragment: bytes | msgspec.Raw) -> Usage | None:
+    """The usage in the JSON object `fragment`; None where it is no usage: what is odd about it spoils no answer."""
+    try:
+        told = _decoder.decode(fragment)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if told.prompt_tokens is None and told.completion_tokens is None else usage_from(told)
 
 
 def usage_object(usage: Usage) -> dict[str, object]:
