@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from tests.support.scripted_upstream import (
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 KEYS: dict[str, dict[str, Any]] = {"main": {}}
-MODELS = ("claude", "gemini", "gpt")
+MODELS = ("claude", "gemini", "gpt", "mistral")
 ANSWER = 'Grüße, "World" 🌍'
 TURNS = 5
 """Of a conversation with a tool: in each but the last it is called twice."""
@@ -134,11 +135,15 @@ def gemini(received: Received) -> Script:
 
 
 def gpt(received: Received) -> Script:
-    request = received.json
+    if not all_are_answered(received.json, "call"):
+        return error(400, "a call has another id than its result")
+    return completion(received.json, "call_{}_{}")
+
+
+def completion(request: dict[str, Any], ids: str) -> Script:
+    """In OpenAI's words. What a stream has used stands in a chunk of its own where it is asked for, else in the last."""
     turn = turn_of(request)
     calls = turn >= 0
-    if not all_are_answered(request, "call"):
-        return error(400, "a call has another id than its result")
     usage = {
         "prompt_tokens": 111,
         "completion_tokens": 7,
@@ -149,7 +154,7 @@ def gpt(received: Received) -> Script:
     if calls:
         tool_calls = [
             {
-                "id": f"call_{turn}_{i}",
+                "id": ids.format(turn, i),
                 "type": "function",
                 "function": {"name": name, "arguments": json.dumps(arguments)},
             }
@@ -162,9 +167,9 @@ def gpt(received: Received) -> Script:
         choice = {"index": 0, "message": message, "finish_reason": reason}
         return json_answer({**shared, "object": "chat.completion", "choices": [choice], "usage": usage})
 
-    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        return event({**shared, "object": "chat.completion.chunk", "choices": [choice]})
+        return event({**shared, "object": "chat.completion.chunk", "choices": [choice], **more})
 
     events = [chunk({"role": "assistant", "content": ""})]
     if calls:
@@ -176,14 +181,76 @@ def gpt(received: Received) -> Script:
             events += [chunk({"tool_calls": [each]}) for each in arguments]
     else:
         events += [chunk({"content": part}) for part in (ANSWER[:5], ANSWER[5:])]
+    if "stream_options" not in request:
+        return stream([*events, chunk({}, reason, usage=usage), DONE])
     last = event({**shared, "object": "chat.completion.chunk", "choices": [], "usage": usage})
     return stream([*events, chunk({}, reason), last, DONE])
+
+
+MISTRALS = {
+    *(
+        "model",
+        "messages",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "stream",
+        "stop",
+        "random_seed",
+        "metadata",
+        "response_format",
+        "tools",
+    ),
+    *(
+        "tool_choice",
+        "presence_penalty",
+        "frequency_penalty",
+        "min_tokens",
+        "repetition_penalty",
+        "top_k",
+        "logprobs",
+        "top_logprobs",
+    ),
+    *(
+        "n",
+        "prediction",
+        "parallel_tool_calls",
+        "reasoning_effort",
+        "prompt_mode",
+        "guardrails",
+        "prompt_cache_key",
+        "service_tier",
+    ),
+    "safe_prompt",
+}
+"""The fields of a request, by the types of its official client; it refuses all others."""
+MISTRALS_MESSAGES = {
+    "system": {"role", "content"},
+    "user": {"role", "content"},
+    "assistant": {"role", "content", "tool_calls", "prefix"},
+    "tool": {"role", "content", "tool_call_id", "name"},
+}
+
+
+def mistral(received: Received) -> Script:
+    request = received.json
+    odd = [name for name in request if name not in MISTRALS]
+    for message in request["messages"]:
+        known = MISTRALS_MESSAGES.get(message["role"])
+        odd += [message["role"]] if known is None else [name for name in message if name not in known]
+    if odd:
+        return error(422, f"extra_forbidden: {odd}")
+    called = [call["id"] for message in request["messages"] for call in message.get("tool_calls") or ()]
+    answered = [message["tool_call_id"] for message in request["messages"] if message["role"] == "tool"]
+    if sorted(called) != sorted(answered) or not all(re.fullmatch("[0-9A-Za-z]{9}", each) for each in called):
+        return error(400, f"Tool call id was {called} but must be a-z, A-Z, 0-9, with a length of 9")
+    return completion(request, "call{:03}{:02}")
 
 
 @pytest.fixture(scope="module")
 def node(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Models named for who answers them."""
-    kinds = {"claude": "anthropic", "gemini": "gemini", "gpt": "openai"}
+    kinds = {"claude": "anthropic", "gemini": "gemini", "gpt": "openai", "mistral": "mistral"}
     models = {name: {"targets": [{"provider": name, "model": f"{name}-upstream", "price": PRICE}]} for name in kinds}
     shared = settings(upstream, KEYS) | {
         "providers": {
@@ -211,7 +278,7 @@ def node(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(autouse=True)
 def providers(upstream: ScriptedUpstream) -> ScriptedUpstream:
-    upstream.script(error(500), name="", claude=claude, gemini=gemini, gpt=gpt)
+    upstream.script(error(500), name="", claude=claude, gemini=gemini, gpt=gpt, mistral=mistral)
     return upstream
 
 
@@ -423,6 +490,35 @@ def test_a_field_without_a_place_is_refused_unless_the_model_admits_that_it_is_d
     assert chat.responses.create(model="lenient", input="Hello", tools=search).output_text == ANSWER
 
 
+def test_a_conversation_with_another_provider_goes_on_with_mistral(chat: openai.OpenAI) -> None:
+    """It refuses much of what OpenAI takes: what is a hint is left out, what is not is called by its name there, or refused by us."""
+    said: list[Any] = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "What is the weather in Oslo and in Bergen?", "name": "u"},
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": "Two calls.",
+            "tool_calls": [
+                {"id": f"toolu_01{city}", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+                for city in ("Oslo", "Bergen")
+            ],
+        },
+        *({"role": "tool", "tool_call_id": f"toolu_01{city}", "content": "rain"} for city in ("Oslo", "Bergen")),
+    ]
+    hints: dict[str, Any] = {"store": True, "user": "u", "frequency_penalty": 0, "logit_bias": {}}
+    with pytest.raises(openai.BadRequestError, match=r"messages\[1\]\.name") as refused:
+        chat.chat.completions.create(model="mistral", messages=said, **hints)
+    assert refused.value.code == "unsupported_parameter"
+    del said[1]["name"]
+    asked: dict[str, Any] = {"model": "mistral", "messages": said, "seed": 3, "max_completion_tokens": 9, **hints}
+    whole = chat.chat.completions.with_raw_response.create(**asked)
+    assert whole.headers["x-throughway-dropped"] == "messages[2].reasoning_content, store, user"
+    assert whole.parse().choices[0].message.content == ANSWER
+    chunks = list(chat.chat.completions.create(**asked, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == ANSWER
+
+
 def test_what_one_provider_cannot_be_asked_is_answered_by_another(chat: openai.OpenAI) -> None:
     raw = chat.chat.completions.with_raw_response.create(
         model="mixed", messages=[{"role": "user", "content": "Hello"}], seed=7
@@ -484,7 +580,7 @@ def cut(script: Callable[[Received], Script]) -> Callable[[Received], Script]:
 def test_a_stream_that_breaks_off_is_an_exception_of_each_client(
     providers: ScriptedUpstream, chat: openai.OpenAI, messages: anthropic.Anthropic, generate: genai.Client
 ) -> None:
-    providers.script(error(500), name="", claude=cut(claude), gemini=cut(gemini), gpt=cut(gpt))
+    providers.script(error(500), name="", claude=cut(claude), gemini=cut(gemini), gpt=cut(gpt), mistral=cut(mistral))
     for model in MODELS:
         with pytest.raises(openai.APIError):
             list(chat.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}], stream=True))

@@ -17,6 +17,7 @@ from _fastpath.wheel import now_ns
 from gateway.base.context import Compiled, KeyEntry, ModelEntry, PoolWaiter, Sink, TargetEntry
 from gateway.base.snapshot import Key, Model, Price, Provider, ProviderKind, Target, Team
 from gateway.base.usage import UsageRecord
+from gateway.codec.dialects.openai_chat.quirks import quirks_of
 from gateway.codec.kinds import KINDS
 from gateway.dataplane.compile import Heads
 from gateway.dataplane.pipeline import Pipeline
@@ -253,7 +254,8 @@ class Rig:
         fields = self._fields.get(target.provider, {})
         provider = Provider(target.provider, kind, f"http://{target.provider}.example/v1", api_key="env:KEY", **fields)
         heads = Heads(provider, lambda _: "sk-ours").of(target.model)
-        return TargetEntry(target, provider, self.pools.setdefault(target.provider, FakePool()), heads, KINDS[kind])
+        pool = self.pools.setdefault(target.provider, FakePool())
+        return TargetEntry(target, provider, pool, heads, KINDS[kind], quirks=quirks_of(provider))
 
     def ask(self, body: bytes | None = None, **options: Any) -> FakeExchange:
         """Hands a request over; the answer comes when the test lets the provider speak."""

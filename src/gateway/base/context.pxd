@@ -10,7 +10,7 @@ cdef class TargetEntry:
     cdef public Rates rates
     cdef public bytes fields, model_json
     cdef public dict heads, metrics
-    cdef public object calibration
+    cdef public object calibration, quirks
 
 cdef class ModelEntry:
     cdef public object model

@@ -18,6 +18,7 @@ from _fastpath.usage import Rates, Usage
 from gateway.base.calibration import Calibration
 from gateway.base.dialect import Dialect
 from gateway.base.image_tokens import cost_of_model
+from gateway.base.messages import Lost
 from gateway.base.ports import Exchange
 from gateway.base.snapshot import Key, Model, Provider, ProviderKind, Target
 from gateway.base.usage import rates_of
@@ -72,6 +73,15 @@ class Kind(msgspec.Struct, frozen=True):
     """The header line with which it is shown who asks."""
     fields: bytes = b""
     """Header lines of what is translated, each with its CRLF."""
+
+
+class Quirks(Protocol):
+    """What a provider does otherwise than the others of its dialect: `gateway.codec.dialects.openai_chat.quirks.Quirks`."""
+
+    takes_stream_options: bool
+
+    def fit(self, body: bytes, model_json: bytes, lost: Lost, *, ask_usage: bool) -> bytes:
+        """A request as this provider takes it."""
 
 
 class ProviderPool(Protocol):
@@ -147,12 +157,20 @@ class TargetEntry:
         "model_json",
         "pool",
         "provider",
+        "quirks",
         "rates",
         "target",
     )
 
     def __init__(
-        self, target: Target, provider: Provider, pool: ProviderPool, heads: dict[str, bytes], kind: Kind
+        self,
+        target: Target,
+        provider: Provider,
+        pool: ProviderPool,
+        heads: dict[str, bytes],
+        kind: Kind,
+        *,
+        quirks: Quirks | None = None,
     ) -> None:
         self.target = target
         self.kind = kind
@@ -167,6 +185,8 @@ class TargetEntry:
         """None where nobody knows what it costs."""
         self.calibration: Calibration | None = None
         """None where prompts are counted with the model's own vocabulary."""
+        self.quirks = quirks
+        """None where its provider does all as its dialect has it."""
         self.metrics: dict[tuple[str, str], RouteMetrics] = {}
         """By endpoint and public model: at most a few."""
 

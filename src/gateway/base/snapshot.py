@@ -71,6 +71,14 @@ class Provider(_Value, frozen=True):
     """Azure's: with it, models are deployments, by their name in the path."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     """How it calls the bound of a chat's answer; None: as the caller does, or as OpenAI."""
+    unsupported_params: tuple[str, ...] = ()
+    """Fields of a chat request that it refuses: `store`, `messages.name`."""
+    renamed_params: tuple[tuple[str, str], ...] = ()
+    """(as OpenAI calls it, as this one does), at the top of a chat request."""
+    developer_role: Literal["system"] | None = None
+    """The role in place of `developer`; None: it knows that."""
+    tool_call_ids: Literal["alphanumeric_9"] | None = None
+    """The only shape in which it takes ids of tool calls; None: any."""
     responses: bool = False
     """It answers OpenAI's Responses itself; else they are translated."""
     headers: tuple[tuple[str, str], ...] = ()

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 from _fastpath.wheel import Wheel
 from gateway.base.context import Compiled, KeyEntry, ModelEntry, TargetEntry
 from gateway.base.snapshot import Key, Provider, Snapshot, is_reference
+from gateway.codec.dialects.openai_chat.quirks import quirks_of
 from gateway.codec.kinds import KINDS
 from gateway.dataplane.calibrations import Calibrations
 from gateway.net.dial import MAX_HANDSHAKES, Dialer, Resolver
@@ -106,6 +107,7 @@ def compile_snapshot(
     compiled = Compiled(snapshot.version)
     providers = {p.name: p for p in snapshot.providers}
     heads = {p.name: Heads(p, resolve) for p in snapshot.providers}
+    quirks = {p.name: quirks_of(p) for p in snapshot.providers}
     for model in snapshot.models:
         targets = [
             TargetEntry(
@@ -114,6 +116,7 @@ def compile_snapshot(
                 pools.of(providers[t.provider]),
                 heads[t.provider].of(t.model),
                 KINDS[providers[t.provider].kind],
+                quirks=quirks[t.provider],
             )
             for t in model.targets
         ]

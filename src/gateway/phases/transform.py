@@ -69,16 +69,13 @@ def build(ctx: Context) -> bytes | list[bytes]:
         head = _with_carried(ctx, head)
     if ctx.trace_id:
         head = b"%btraceparent: %b\r\n%b" % (head[: -len(_LENGTH)], _child_span(ctx), _LENGTH)
-    edit = None
-    if target.provider.max_tokens_field is not None and endpoint.name == "chat":
-        edit = native.bound_edit(body, target.provider.max_tokens_field)
+    if target.quirks is not None and endpoint.name == "chat":
+        return _fitted(ctx, target, head)
     ctx.hide_usage = reading.stream and not reading.include_usage and endpoint.generates
-    if (
-        ctx.hide_usage
-        or edit is not None
-        or (reading.model_start >= 0 and body[reading.model_start : reading.model_end] != target.model_json)
+    if ctx.hide_usage or (
+        reading.model_start >= 0 and body[reading.model_start : reading.model_end] != target.model_json
     ):
-        pieces = native.splice(body, reading, target.model_json, ask_usage=ctx.hide_usage, edit=edit)
+        pieces = native.splice(body, reading, target.model_json, ask_usage=ctx.hide_usage)
     elif len(body) <= JOIN_BYTES:
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
     else:
@@ -86,6 +83,16 @@ def build(ctx: Context) -> bytes | list[bytes]:
     length = sum(map(len, pieces))
     pieces.insert(0, b"%b%d\r\n\r\n" % (head, length))
     return b"".join(pieces) if length <= JOIN_BYTES else pieces
+
+
+def _fitted(ctx: Context, target: TargetEntry, head: bytes) -> bytes:
+    """A chat as a provider takes it that does not do all as OpenAI does."""
+    reading, lost = ctx.reading, Lost()
+    assert reading is not None and target.quirks is not None
+    ctx.hide_usage = reading.stream and not reading.include_usage and target.quirks.takes_stream_options
+    body = target.quirks.fit(ctx.exchange.body, target.model_json, lost, ask_usage=ctx.hide_usage)
+    ctx.dropped = _dropped(ctx, lost)
+    return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
 
 def _check_withheld(names: Sequence[str], lost: Lost) -> None:
@@ -126,10 +133,8 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
     request = _for_target(asked.request, target, model.max_output_tokens)
     lost = Lost()
     body = kind.dialect.write_request(request, lost)
-    if target.provider.max_tokens_field is not None:
-        edit = native.bound_edit(body, target.provider.max_tokens_field)
-        if edit is not None:
-            body = body[: edit[0]] + edit[2] + body[edit[1] :]
+    if target.quirks is not None:
+        body = target.quirks.fit(body, target.model_json, lost, ask_usage=False)
     ctx.dropped = _dropped(ctx, asked.lost, lost)
     ctx.hide_usage = False
     head, fields = target.heads[(request.stream and kind.conversation_stream) or kind.conversation], kind.fields
@@ -160,13 +165,13 @@ def _for_target(request: Request, target: TargetEntry, max_output_tokens: int) -
     return msgspec.structs.replace(request, model=target.target.model, max_output_tokens=bound)
 
 
-def _dropped(ctx: Context, unknown: Lost, lost: Lost) -> bytes:
+def _dropped(ctx: Context, *losses: Lost) -> bytes:
     """The header line that tells what is left out; raises GatewayError where that is not admitted."""
     assert ctx.model is not None and ctx.target is not None
-    fields = unknown.fields + lost.fields + unknown.more + lost.more
+    fields = [name for lost in losses for name in lost.fields] + [name for lost in losses for name in lost.more]
     admitted = ctx.model.model.drop_params
     refused = [] if "*" in admitted else [name for name in fields if not _is_admitted(name, admitted)]
-    if "*" not in admitted and (unknown.overflows or lost.overflows):
+    if "*" not in admitted and any(lost.overflows for lost in losses):
         refused.append("more fields than can be told")
     if refused:
         shown = ", ".join(name[:MAX_SHOWN_CHARS] for name in refused[:10])
@@ -176,7 +181,7 @@ def _dropped(ctx: Context, unknown: Lost, lost: Lost) -> bytes:
             f"{shown}. Leave it out, or admit that it is dropped with `drop_params` of the model.",
             param=refused[0][:MAX_SHOWN_CHARS],
         )
-    names = ", ".join(fields + unknown.hints + lost.hints)
+    names = ", ".join(fields + [name for lost in losses for name in lost.hints])
     return field("x-throughway-dropped", names[:MAX_DROPPED_BYTES]) if names else b""
 
 

@@ -6,6 +6,7 @@ reads them.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from hypothesis import strategies as st
 from gateway.base import snapshot as snapshots
 from gateway.base.errors import ConfigurationError, Problem
 from gateway.base.node import Address, Cors, Http2, Node, Tls, TrustedProxies
-from gateway.base.snapshot import NANO_USD, Budget, Limits, Price
+from gateway.base.snapshot import NANO_USD, Budget, Limits, Price, Provider
 from gateway.control.config import FileSource, SecretError, _yaml, describe, effective, load, outline, resolve
+from gateway.control.config._compatible import COMPATIBLE
 from gateway.control.config._compile import encoding_of
 from gateway.control.keys import KeyStore, key_hmac
 from tests.support.certificates import Authority
@@ -555,6 +557,34 @@ def test_a_mutated_file_loads_or_raises_configuration_error(
     else:
         assert load(file, ENVIRON).snapshot == loaded.snapshot
         assert CANARY not in effective(file, ENVIRON)
+
+
+# -- kinds of providers that are data
+
+
+def served(directory: Path, provider: str) -> Provider:
+    file = directory / "gateway.yaml"
+    file.write_text(f"providers: {{p: {provider}}}\nmodels: {{m: {{targets: [{{provider: p, model: x}}]}}}}\n")
+    return load(file, ENVIRON).snapshot.providers[0]
+
+
+@pytest.mark.parametrize("kind", COMPATIBLE)
+def test_a_kind_that_is_data_is_what_its_row_says_and_documented(tmp_path: Path, kind: str) -> None:
+    row = dict(COMPATIBLE[kind])
+    url = row.get("base_url", "http://127.0.0.1:3000/v1")
+    named = served(tmp_path, json.dumps({"kind": kind, "base_url": url}))
+    assert named.kind == "openai" and f"| `{kind}` | " in (DOCS / "dialects.md").read_text()
+    assert named == served(tmp_path, json.dumps({"kind": "openai", "base_url": url, **row})), (
+        "as if it were written out"
+    )
+    if "base_url" in row:
+        assert named == served(tmp_path, json.dumps({"kind": kind}))
+
+
+def test_what_is_written_wins_over_the_row(tmp_path: Path) -> None:
+    provider = served(tmp_path, "{kind: mistral, base_url: https://eu.example.com/v1, unsupported_params: [store]}")
+    assert provider.base_url == "https://eu.example.com/v1" and provider.unsupported_params == ("store",)
+    assert provider.max_tokens_field == "max_tokens" and provider.renamed_params == (("seed", "random_seed"),)
 
 
 # -- documentation and start-up

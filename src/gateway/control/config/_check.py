@@ -88,6 +88,9 @@ _CREDENTIALS = {"openai": "authorization", "azure": "api-key", "anthropic": "x-a
 """As which header each kind is sent its key, in lower case."""
 
 
+_GOVERNING = ("model", "messages", "messages.role", "messages.content", "stream")
+
+
 def _callers(values: Values, reading: Reading) -> None:
     tls = values.get("tls", {})
     if "client_auth" in tls and "client_ca_file" not in tls:
@@ -135,8 +138,14 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
     kind = provider.get("kind")
     if "api_version" in provider and kind not in (None, "azure"):
         reading.error((*path, "api_version"), f"is of providers of the kind `azure`; this one is `{kind}`")
-    if "max_tokens_field" in provider and kind not in (None, "openai", "azure"):
-        reading.error((*path, "max_tokens_field"), f"is of the kinds `openai` and `azure`; this one is `{kind}`")
+    for key in ("max_tokens_field", "unsupported_params", "renamed_params", "developer_role", "tool_call_ids"):
+        if key in provider and kind not in (None, "openai", "azure"):
+            reading.error((*path, key), f"is of the kinds `openai` and `azure`; this one is `{kind}`")
+    for key in ("unsupported_params", "renamed_params"):
+        for index, name in enumerate(provider.get(key, ())):
+            if name in _GOVERNING:
+                where = index if key == "unsupported_params" else name
+                reading.error((*path, key, where), f"`{name}` governs the request; no provider goes without it")
     if provider.get("responses") == "native" and (kind not in (None, "openai", "azure") or "api_version" in provider):
         reading.error(
             (*path, "responses"), "`native` is of the kinds `openai` and `azure`, the latter without `api_version`"

@@ -540,6 +540,34 @@ class Record(Kind, frozen=True, kw_only=True):
         return schema | ({"required": required} if required else {})
 
 
+class PresetRecord(Record, frozen=True, kw_only=True):
+    """A record of which some fields are told by the value of one of them; what is written wins."""
+
+    preset: str
+    """The field."""
+    presets: dict[str, dict[str, Any]]
+    """Normal forms by its value; each tells the field itself anew."""
+    needed: tuple[str, ...]
+    """Fields that must stand where no preset tells them."""
+
+    def read(self, node: Node, path: Path_, reading: Reading) -> Any:
+        values = super().read(node, path, reading)
+        if values is INVALID:
+            return INVALID
+        chosen = self.presets.get(values.get(self.preset, ""), {})
+        assert isinstance(node, Mapping)
+        for name in self.needed:
+            if name not in chosen and name not in node.pairs:
+                reading.error((*path, name), f"is missing; write {self.fields[name].kind.words()}")
+        told = {name: value for name, value in chosen.items() if name == self.preset or name not in node.pairs}
+        return values | told
+
+    def json_schema(self) -> dict[str, Any]:
+        telling = sorted(name for name, values in self.presets.items() if set(self.needed) <= set(values))
+        told = {"properties": {self.preset: {"enum": telling}}}
+        return super().json_schema() | {"anyOf": [told, {"required": list(self.needed)}]}
+
+
 class Named(Kind, frozen=True, kw_only=True):
     """A mapping of names that the user chooses to values of one kind."""
 

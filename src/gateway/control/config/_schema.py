@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gateway.base.node import Bounds, Cors, Node, ServerTimeouts
 from gateway.base.snapshot import Model, Provider, Target, Timeouts
+from gateway.control.config._compatible import COMPATIBLE
 from gateway.control.config._kinds import (
     BaseUrl,
     Choice,
@@ -24,6 +25,7 @@ from gateway.control.config._kinds import (
     Named,
     Network,
     Origin,
+    PresetRecord,
     ProxyUrl,
     Record,
     RedisServer,
@@ -110,15 +112,21 @@ BUDGET = Record(
     }
 )
 
-PROVIDER = Record(
+PROVIDER = PresetRecord(
+    preset="kind",
+    presets=COMPATIBLE,
+    needed=("base_url",),
     fields={
         "kind": Field(
-            Choice(of=("openai", "azure", "anthropic", "gemini")),
-            "The dialect it speaks. `openai`: OpenAI and all that is compatible: vLLM, Ollama, llama.cpp, TGI. `azure`: the same with Azure's "
-            "key, and its deployments where `api_version` is set. `anthropic`: Anthropic's Messages. `gemini`: Google's generateContent.",
+            Choice(of=("openai", "azure", "anthropic", "gemini", *COMPATIBLE)),
+            "The dialect it speaks. `openai`: OpenAI and all that is compatible with it. `azure`: the same with Azure's "
+            "key, and its deployments where `api_version` is set. `anthropic`: Anthropic's Messages. `gemini`: Google's generateContent. "
+            "All others are of the kind `openai`, with the values of docs/dialects.md for what stands here not.",
             required=True,
         ),
-        "base_url": Field(BaseUrl(), "Where it answers, with the version in the path.", required=True),
+        "base_url": Field(
+            BaseUrl(), "Where it answers, with the version in the path. Required, but where the kind tells it."
+        ),
         "api_key": Field(SecretReference(), "The credential sent to it. None: nothing is sent (local models)."),
         "api_version": Field(
             Name(what="a version of Azure's API", longest=40),
@@ -130,6 +138,25 @@ PROVIDER = Record(
             "How a provider of OpenAI's dialect calls the bound of a chat's answer, where it takes one name only: Mistral `max_tokens`, OpenAI's "
             "reasoning models `max_completion_tokens`; Ollama and TGI take no heed of the latter. A caller's other name is replaced by it. "
             "Absent: as the caller calls it, and `max_completion_tokens` where his dialect is another.",
+        ),
+        "unsupported_params": Field(
+            Many(of=Name(what="a field", longest=200)),
+            "Fields of a chat request that a provider of OpenAI's dialect refuses, such as `store` or `messages.name`. One that a caller "
+            "sends is left out where it is a hint, or where the model's `drop_params` admits that; else the request is refused. With "
+            "`stream_options`, streams are not asked what they used.",
+        ),
+        "renamed_params": Field(
+            Named(name=Name(what="a field", longest=200), of=Name(what="a field", longest=200)),
+            "Fields at the top of a chat request, by OpenAI's names, and as this provider calls them: Mistral `seed: random_seed`.",
+        ),
+        "developer_role": Field(
+            Choice(of=("system",)),
+            "The role in place of `developer`, of a provider of OpenAI's dialect that does not know it.",
+        ),
+        "tool_call_ids": Field(
+            Choice(of=("alphanumeric_9",)),
+            "The shape in which a provider of OpenAI's dialect takes ids of tool calls; others are replaced, each by the same one in calls and "
+            "results. Mistral: nine letters or digits. Absent: any.",
         ),
         "responses": Field(
             Choice(of=("native", "translated")),
@@ -176,7 +203,7 @@ PROVIDER = Record(
             Many(of=Network()),
             "Where it may be although the rule of docs/security.md says no: this machine behind a public name, say.",
         ),
-    }
+    },
 )
 
 TARGET = Record(

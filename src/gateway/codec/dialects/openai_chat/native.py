@@ -240,31 +240,9 @@ def read_embedding(body: bytes) -> Reading:
     return reading
 
 
-Edit = tuple[int, int, bytes]
-"""From, to, and what stands there instead."""
-
-_OTHER_BOUND = {"max_tokens": b"max_completion_tokens", "max_completion_tokens": b"max_tokens"}
-
-
-def bound_edit(body: bytes, name: str) -> Edit | None:
-    """Calls the bound of a chat's answer `name`. None where it has none by the other name, or one by this name too.
-
-    Args:
-        body: one that was read.
-        name: "max_tokens" or "max_completion_tokens".
-    """
-    value, _, standing, _, _ = scan(body, (_OTHER_BOUND[name], name.encode()), MAX_DEPTH)
-    if value < 0 or standing >= 0:
-        return None
-    end = body.rindex(b'"', 0, value)  # no quote stands in the name, however it is spelled
-    return body.rindex(b'"', 0, end) + 1, end, name.encode()
-
-
-def splice(
-    body: bytes, reading: Reading, model_json: bytes, *, ask_usage: bool, edit: Edit | None = None
-) -> list[bytes]:
-    """The body in pieces, with `model` replaced, if `ask_usage` `stream_options.include_usage` set, and `edit`; all else as it was."""
-    edits: list[Edit] = [edit] if edit is not None else []
+def splice(body: bytes, reading: Reading, model_json: bytes, *, ask_usage: bool) -> list[bytes]:
+    """The body in pieces, with `model` replaced and, if `ask_usage`, `stream_options.include_usage` set; all else as it was."""
+    edits: list[tuple[int, int, bytes]] = []
     if body[reading.model_start : reading.model_end] != model_json:
         edits.append((reading.model_start, reading.model_end, model_json))
     if ask_usage:
