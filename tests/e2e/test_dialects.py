@@ -17,6 +17,16 @@ from google.genai import types as genai_types
 
 from tests.e2e.conftest import PRICE, environment, secret_of, settings
 from tests.e2e.node import Gateway
+from tests.support.amazon import (
+    ACCESS_KEY,
+    REGION,
+    SECRET_KEY,
+    STREAM_TYPE,
+    Frame,
+    request_faults,
+    signature_fault,
+    stream_of,
+)
 from tests.support.scripted_upstream import (
     DONE,
     RESET,
@@ -31,7 +41,14 @@ from tests.support.scripted_upstream import (
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 KEYS: dict[str, dict[str, Any]] = {"main": {}}
-MODELS = ("claude", "gemini", "gpt", "mistral")
+MODELS = ("claude", "gemini", "gpt", "mistral", "nova")
+AWS_TOKEN = "token/of+a=session"
+AWS = {
+    "region": REGION,
+    "access_key_id": "env:AWS_ID",
+    "secret_access_key": "env:AWS_SECRET",
+    "session_token": "env:AWS_TOKEN",
+}
 ANSWER = 'Grüße, "World" 🌍'
 TURNS = 5
 """Of a conversation with a tool: in each but the last it is called twice."""
@@ -47,7 +64,7 @@ def calls_in(turn: int) -> list[tuple[str, dict[str, str]]]:
 def turns_so_far(request: dict[str, Any]) -> int:
     """How often the tool was called before, told by its results."""
     text = json.dumps(request)
-    results = sum(map(text.count, ('"tool_result"', '"role": "tool"', '"functionResponse"')))
+    results = sum(map(text.count, ('"tool_result"', '"role": "tool"', '"functionResponse"', '"toolResult"')))
     turns, rest = divmod(results, len(calls_in(0)))
     assert not rest, "each call has its result"
     return turns
@@ -56,7 +73,8 @@ def turns_so_far(request: dict[str, Any]) -> int:
 def turn_of(request: dict[str, Any]) -> int:
     """Whose calls are due; -1: none."""
     turns = turns_so_far(request)
-    return turns if request.get("tools") and turns < TURNS - 1 else -1
+    offered = request.get("tools") or request.get("toolConfig")
+    return turns if offered and turns < TURNS - 1 else -1
 
 
 def all_are_answered(request: dict[str, Any], prefix: str) -> bool:
@@ -187,42 +205,11 @@ def completion(request: dict[str, Any], ids: str) -> Script:
     return stream([*events, chunk({}, reason), last, DONE])
 
 
-MISTRALS = {
-    *(
-        "model",
-        "messages",
-        "temperature",
-        "top_p",
-        "max_tokens",
-        "stream",
-        "stop",
-        "random_seed",
-        "metadata",
-        "response_format",
-        "tools",
-    ),
-    *(
-        "tool_choice",
-        "presence_penalty",
-        "frequency_penalty",
-        "min_tokens",
-        "repetition_penalty",
-        "top_k",
-        "logprobs",
-        "top_logprobs",
-    ),
-    *(
-        "n",
-        "prediction",
-        "parallel_tool_calls",
-        "reasoning_effort",
-        "prompt_mode",
-        "guardrails",
-        "prompt_cache_key",
-        "service_tier",
-    ),
-    "safe_prompt",
-}
+MISTRALS = (
+    "model messages temperature top_p max_tokens stream stop random_seed metadata response_format tools tool_choice presence_penalty "
+    "frequency_penalty min_tokens repetition_penalty top_k logprobs top_logprobs n prediction parallel_tool_calls reasoning_effort "
+    "prompt_mode guardrails prompt_cache_key service_tier safe_prompt"
+)
 """The fields of a request, by the types of its official client; it refuses all others."""
 MISTRALS_MESSAGES = {
     "system": {"role", "content"},
@@ -234,7 +221,7 @@ MISTRALS_MESSAGES = {
 
 def mistral(received: Received) -> Script:
     request = received.json
-    odd = [name for name in request if name not in MISTRALS]
+    odd = [name for name in request if name not in MISTRALS.split()]
     for message in request["messages"]:
         known = MISTRALS_MESSAGES.get(message["role"])
         odd += [message["role"]] if known is None else [name for name in message if name not in known]
@@ -247,23 +234,62 @@ def mistral(received: Received) -> Script:
     return completion(request, "call{:03}{:02}")
 
 
+def nova(received: Received) -> Script:
+    """Amazon's Converse, which checks who asks, and what is asked."""
+    fault = signature_fault(received.head, received.body, token=AWS_TOKEN) or request_faults(received.body)
+    request = received.json
+    if fault or not all_are_answered(request, "tooluse"):
+        line = "x-amzn-errortype: ValidationException:http://internal.amazon.com/coral/com.amazon.coral.service/"
+        return json_answer({"message": fault or "a call has another id than its result"}, line, status=400)
+    turn = turn_of(request)
+    usage = {"inputTokens": 100, "outputTokens": 7, "totalTokens": 118, "cacheReadInputTokens": 11}
+    content: list[dict[str, Any]] = [{"text": ANSWER}]
+    if turn >= 0:
+        content = [
+            {"toolUse": {"toolUseId": f"tooluse_{turn}_{i}", "name": name, "input": arguments}}
+            for i, (name, arguments) in enumerate(calls_in(turn))
+        ]
+    reason = "tool_use" if turn >= 0 else "end_turn"
+    if not received.path.endswith("-stream"):
+        output = {"message": {"role": "assistant", "content": content}}
+        return json_answer({"output": output, "stopReason": reason, "usage": usage, "metrics": {"latencyMs": 1}})
+    frames: list[Frame] = [("messageStart", {"role": "assistant"})]
+    for i, block in enumerate(content):
+        place = {"contentBlockIndex": i, "p": "abcdefg"}
+        if "text" in block:
+            deltas: list[dict[str, Any]] = [{"text": ANSWER[:5]}, {"text": ANSWER[5:]}]
+        else:
+            call = dict(block["toolUse"])
+            whole = json.dumps(call.pop("input"))
+            frames.append(("contentBlockStart", {**place, "start": {"toolUse": call}}))
+            deltas = [{"toolUse": {"input": part}} for part in ("", whole[:4], whole[4:])]
+        frames += [("contentBlockDelta", {**place, "delta": each}) for each in deltas]
+        frames.append(("contentBlockStop", place))
+    frames += [("messageStop", {"stopReason": reason}), ("metadata", {"usage": usage, "metrics": {"latencyMs": 1}})]
+    return stream([stream_of([each]) for each in frames], kind=STREAM_TYPE)
+
+
 @pytest.fixture(scope="module")
 def node(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Models named for who answers them."""
     kinds = {"claude": "anthropic", "gemini": "gemini", "gpt": "openai", "mistral": "mistral"}
-    models = {name: {"targets": [{"provider": name, "model": f"{name}-upstream", "price": PRICE}]} for name in kinds}
+    models = {
+        name: {"targets": [{"provider": name, "model": f"{name}-upstream", "price": PRICE}]}
+        for name in (*kinds, "nova")
+    }
     shared = settings(upstream, KEYS) | {
         "providers": {
             name: {"kind": kind, "base_url": upstream.base_url(name), "api_key": "env:PROVIDER_KEY"}
             for name, kind in kinds.items()
         }
         | {
+            "nova": {"kind": "bedrock", "base_url": upstream.base_url("nova"), "aws": AWS},
             "own": {
                 "kind": "openai",
                 "base_url": upstream.base_url("own"),
                 "api_key": "env:PROVIDER_KEY",
                 "responses": "native",
-            }
+            },
         },
         "models": models
         | {
@@ -272,13 +298,15 @@ def node(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -
             "mixed": {"targets": [{"provider": "claude", "model": "x"}], "fallbacks": ["gpt"]},
         },
     }
-    with Gateway(tmp_path_factory.mktemp("dialects"), shared, environment(KEYS)).running() as started:
+    secrets = {"AWS_ID": ACCESS_KEY, "AWS_SECRET": SECRET_KEY, "AWS_TOKEN": AWS_TOKEN}
+    environ = environment(KEYS) | secrets
+    with Gateway(tmp_path_factory.mktemp("dialects"), shared, environ).running() as started:
         yield started
 
 
 @pytest.fixture(autouse=True)
 def providers(upstream: ScriptedUpstream) -> ScriptedUpstream:
-    upstream.script(error(500), name="", claude=claude, gemini=gemini, gpt=gpt, mistral=mistral)
+    upstream.script(error(500), name="", claude=claude, gemini=gemini, gpt=gpt, mistral=mistral, nova=nova)
     return upstream
 
 
@@ -580,7 +608,9 @@ def cut(script: Callable[[Received], Script]) -> Callable[[Received], Script]:
 def test_a_stream_that_breaks_off_is_an_exception_of_each_client(
     providers: ScriptedUpstream, chat: openai.OpenAI, messages: anthropic.Anthropic, generate: genai.Client
 ) -> None:
-    providers.script(error(500), name="", claude=cut(claude), gemini=cut(gemini), gpt=cut(gpt), mistral=cut(mistral))
+    providers.script(
+        error(500), name="", claude=cut(claude), gemini=cut(gemini), gpt=cut(gpt), mistral=cut(mistral), nova=cut(nova)
+    )
     for model in MODELS:
         with pytest.raises(openai.APIError):
             list(chat.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}], stream=True))

@@ -119,9 +119,12 @@ def error(status: int, message: str = "It was refused.", code: str | None = None
     return json_answer({"error": {"message": message, "type": "t", "param": None, "code": code}}, *lines, status=status)
 
 
-def stream(pieces: Iterable[bytes | float | Ending], framing: Framing = "chunked") -> Script:
-    """Server-sent events; each piece is a write (and a chunk) of its own."""
-    kind = "text/event-stream; charset=utf-8"
+def stream(
+    pieces: Iterable[bytes | float | Ending],
+    framing: Framing = "chunked",
+    kind: str = "text/event-stream; charset=utf-8",
+) -> Script:
+    """Server-sent events, or those of another kind; each piece is a write (and a chunk) of its own."""
     steps = list(pieces)
     ended = bool(steps) and isinstance(steps[-1], Ending)
     if framing == "chunked":

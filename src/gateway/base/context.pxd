@@ -9,8 +9,8 @@ cdef class TargetEntry:
     cdef public object target, provider, pool, kind
     cdef public Rates rates
     cdef public bytes fields, model_json
-    cdef public dict heads, metrics
     cdef public object calibration, quirks
+    cdef public dict heads, signings, metrics
 
 cdef class ModelEntry:
     cdef public object model

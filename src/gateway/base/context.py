@@ -16,7 +16,7 @@ from _fastpath.sse import EventScanner
 from _fastpath.upstream import UpstreamConnection
 from _fastpath.usage import Rates, Usage
 from gateway.base.calibration import Calibration
-from gateway.base.dialect import Dialect
+from gateway.base.dialect import Dialect, Framing, ProviderDialect
 from gateway.base.image_tokens import cost_of_model
 from gateway.base.messages import Lost
 from gateway.base.ports import Exchange
@@ -58,7 +58,7 @@ class Kind(msgspec.Struct, frozen=True):
     """A kind of provider: how it is spoken to."""
 
     name: ProviderKind
-    dialect: Dialect
+    dialect: ProviderDialect
     paths: tuple[tuple[str, str], ...]
     """(name of the endpoint, path behind the base URL): what it answers in its own dialect. `{model}` is replaced by the model's name."""
     versioned_paths: tuple[tuple[str, str], ...] = ()
@@ -73,6 +73,14 @@ class Kind(msgspec.Struct, frozen=True):
     """The header line with which it is shown who asks."""
     fields: bytes = b""
     """Header lines of what is translated, each with its CRLF."""
+    accept: str = ""
+    """The header that says what is understood; "" for the usual."""
+    framing: Framing | None = None
+    """Of its streams, where they are not server-sent events."""
+    error_header: bytes = b""
+    """Where it names the type of an error, in lower case; b"" where the body does."""
+    signs: bool = False
+    """Requests may be signed in place of a key: `Provider.aws`."""
 
 
 class Quirks(Protocol):
@@ -121,8 +129,19 @@ class WholeAnswer(Protocol):
 class Follows(Protocol):
     """Reads the answer to a request: `gateway.codec.translation.Follows`."""
 
+    @property
+    def stream_type(self) -> bytes:
+        """What the content type of a stream begins with."""
+
     def answer(self, body: bytes) -> WholeAnswer: ...
     def scanner(self) -> EventScanner: ...
+
+
+class Signing(Protocol):
+    """Signs the requests for one path of a provider: `gateway.codec.sigv4.PathSigning`."""
+
+    def fields(self, body: bytes) -> bytes:
+        """Header lines that show who asks for just that, each with its CRLF."""
 
 
 class Sink(Protocol):
@@ -159,6 +178,7 @@ class TargetEntry:
         "provider",
         "quirks",
         "rates",
+        "signings",
         "target",
     )
 
@@ -171,6 +191,7 @@ class TargetEntry:
         kind: Kind,
         *,
         quirks: Quirks | None = None,
+        signings: dict[str, Signing] | None = None,
     ) -> None:
         self.target = target
         self.kind = kind
@@ -180,6 +201,8 @@ class TargetEntry:
         self.pool = pool
         self.heads = heads
         """By the name of each endpoint that its provider answers itself: the request's head up to what changes with each request."""
+        self.signings = signings
+        """The same by what signs it; None where a key in the head says all."""
         self.model_json = msgspec.json.encode(target.model)
         self.rates = rates_of(target.price) if target.price is not None else None
         """None where nobody knows what it costs."""

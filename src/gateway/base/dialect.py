@@ -1,7 +1,7 @@
 """What a dialect is to the rest: bytes in, canonical values out, and the way back.
 
-A dialect is a package under `codec/dialects` whose `__init__` hands out one `DIALECT`, an object of this shape. It holds no state and
-touches no socket. Translating is reading in one dialect and writing in another:
+A dialect is a package under `codec/dialects` whose `__init__` hands out one `DIALECT`, an object of the shape of `Dialect`, or of one
+side of it where callers never speak it. It holds no state and touches no socket. Translating is reading in one dialect and writing in another:
 
     request   caller.read_request  -> Request -> provider.write_request
     answer    provider.read_answer -> Answer  -> caller.write_answer
@@ -13,7 +13,7 @@ carry, both by the path at which the caller wrote them, as well as that is known
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -37,11 +37,16 @@ class ToldError(msgspec.Struct):
     """When it says, in the body, that a retry can help; 0 where it does not."""
 
 
+def type_named(name: str) -> str | None:
+    """The type alone of `namespace#Type:address`, as errors are named by Smithy's protocols; None of nothing."""
+    return name.partition(":")[0].rpartition("#")[2].strip() or None
+
+
 class StreamReader(Protocol):
     """Reads one stream of a provider."""
 
     def read(self, name: bytes, data: bytes) -> Sequence[Event]:
-        """One server-sent event, by its `event` field (b"" where it has none) and its `data`.
+        """One event, by its name and its data: of a server-sent one the `event` field (b"" where it has none) and its `data`.
 
         `Ended` is among what is returned only where the dialect's terminal was read. An unknown event is `Noted`.
 
@@ -63,18 +68,38 @@ class StreamWriter(Protocol):
         """What says that the stream is alive, to this dialect's clients."""
 
 
-class Dialect(Protocol):
-    """One way of speaking with models."""
+class StreamEvents(Protocol):
+    """Finds the events in the bytes of one stream, however these are cut: server-sent events, or another framing."""
+
+    @property
+    def passed(self) -> bytes:
+        """What of the bytes of the last `follow` a caller of the same dialect gets: whole events."""
+
+    def follow(self, data: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """(name, data) of each event that is whole with `data`, to be taken one by one; the name is b"" where it has none.
+
+        Raises:
+            AnswerError: the framing is broken, behind the events that were handed out.
+        """
+
+    def finish(self) -> bytes:
+        """The transport has ended: what may still leave. An event that is not whole is dropped."""
+
+
+class Framing(msgspec.Struct, frozen=True):
+    """How a stream's events stand in its bytes."""
+
+    content_type: bytes
+    """What the header of such a stream begins with."""
+    begin: Callable[[], StreamEvents]
+    """For each stream anew."""
+
+
+class ProviderDialect(Protocol):
+    """One way in which providers speak."""
 
     @property
     def name(self) -> DialectName: ...
-
-    def read_request(self, body: bytes, lost: Lost) -> Request:
-        """A caller's request.
-
-        Raises:
-            gateway.base.errors.GatewayError: INVALID_VALUE with `param` for what is missing, of a wrong type or out of range.
-        """
 
     def write_request(self, request: Request, lost: Lost) -> bytes:
         """The body for a provider. `request` is not changed.
@@ -86,14 +111,31 @@ class Dialect(Protocol):
     def read_answer(self, body: bytes) -> Answer:
         """Raises AnswerError."""
 
+    def stream_reader(self) -> StreamReader: ...
+
+    def read_error(self, body: bytes) -> ToldError:
+        """What a provider's error says, whatever its shape. Never raises."""
+
+
+class CallerDialect(Protocol):
+    """One way in which callers speak."""
+
+    @property
+    def name(self) -> DialectName: ...
+
+    def read_request(self, body: bytes, lost: Lost) -> Request:
+        """A caller's request.
+
+        Raises:
+            gateway.base.errors.GatewayError: INVALID_VALUE with `param` for what is missing, of a wrong type or out of range.
+        """
+
     def write_answer(self, answer: Answer, request: Request | None = None) -> bytes:
         """A whole answer for a caller.
 
         Args:
             request: what it answers, where the dialect repeats some of it, or tells calls of some tools from others.
         """
-
-    def stream_reader(self) -> StreamReader: ...
 
     def stream_writer(self, request: Request) -> StreamWriter: ...
 
@@ -103,5 +145,6 @@ class Dialect(Protocol):
     def write_error_event(self, fault: Fault, message: str, param: str | None = None) -> bytes:
         """The same as an event of a stream that has begun, where no writer has a word in it."""
 
-    def read_error(self, body: bytes) -> ToldError:
-        """What a provider's error says, whatever its shape. Never raises."""
+
+class Dialect(CallerDialect, ProviderDialect, Protocol):
+    """One that both speak."""

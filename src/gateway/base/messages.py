@@ -20,7 +20,7 @@ import msgspec
 
 from _fastpath.usage import Usage
 
-DialectName = Literal["openai_chat", "openai_responses", "anthropic", "gemini"]
+DialectName = Literal["openai_chat", "openai_responses", "anthropic", "gemini", "bedrock"]
 
 
 class _Value(msgspec.Struct, kw_only=False, omit_defaults=True):

@@ -23,7 +23,7 @@ PIECE = 50
 """Models or keys in a line of the encoded snapshot: so many are decoded without a rest, in about 0.1 ms."""
 
 Period = Literal["day", "week", "month", "total"]
-ProviderKind = Literal["openai", "azure", "anthropic", "gemini"]
+ProviderKind = Literal["openai", "azure", "anthropic", "gemini", "bedrock"]
 
 
 class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -58,6 +58,19 @@ def is_reference(value: str) -> bool:
     return value.startswith(("env:", "file:"))
 
 
+class Aws(_Value, frozen=True):
+    """Who asks Amazon, by a signature of each request. All but the region are references."""
+
+    region: str
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+    def references(self) -> list[str]:
+        values = (self.access_key_id, self.secret_access_key, self.session_token)
+        return [value for value in values if value is not None]
+
+
 class Provider(_Value, frozen=True):
     """One upstream service."""
 
@@ -67,6 +80,8 @@ class Provider(_Value, frozen=True):
     """With the version, as the provider's documentation writes it; no trailing slash. `http+unix://%2Fpath.sock/v1` for a Unix socket."""
     api_key: str | None = None
     """A reference (`env:NAME`, `file:PATH`)."""
+    aws: Aws | None = None
+    """In place of `api_key`."""
     api_version: str | None = None
     """Azure's: with it, models are deployments, by their name in the path."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
@@ -101,7 +116,8 @@ class Provider(_Value, frozen=True):
     def references(self) -> list[str]:
         """To what is secret, for the nodes that use it."""
         values = [self.api_key, *(value for _, value in self.headers)]
-        return [value for value in values if value is not None and is_reference(value)]
+        found = [value for value in values if value is not None and is_reference(value)]
+        return [*found, *self.aws.references()] if self.aws is not None else found
 
 
 class Target(_Value, frozen=True):

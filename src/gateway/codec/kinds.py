@@ -2,14 +2,15 @@
 
 Sources: API references of OpenAI ("Chat", "Completions", "Embeddings", "Responses"), Anthropic ("Messages", "Count Message tokens",
 "Versioning"), Google ("generateContent", "countTokens"; the key as `x-goog-api-key`), Microsoft ("Azure OpenAI in Azure AI Foundry Models":
-the v1 API and dated versions).
+the v1 API and dated versions), Amazon ("Converse", "ConverseStream", "Amazon Bedrock API keys").
 """
 
 from __future__ import annotations
 
 from gateway.base.context import Kind
 from gateway.base.snapshot import ProviderKind
-from gateway.codec.dialects import anthropic, gemini, openai_chat
+from gateway.codec.dialects import anthropic, bedrock, gemini, openai_chat
+from gateway.codec.framing import EVENT_STREAM
 
 _OPENAI_PATHS = (
     ("chat", "/chat/completions"),
@@ -57,5 +58,16 @@ KINDS: dict[ProviderKind, Kind] = {
         conversation="generate",
         conversation_stream="generate_stream",
         credential="x-goog-api-key: {}",
+    ),
+    "bedrock": Kind(
+        "bedrock",
+        bedrock.DIALECT,
+        (("converse", "/model/{model}/converse"), ("converse_stream", "/model/{model}/converse-stream")),
+        conversation="converse",
+        conversation_stream="converse_stream",
+        accept="*/*",
+        framing=EVENT_STREAM,
+        error_header=b"x-amzn-errortype",
+        signs=True,
     ),
 }

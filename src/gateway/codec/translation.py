@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from _fastpath.sse import EventFollower
+from _fastpath.sse import EventScanner
 from _fastpath.usage import Usage
-from gateway.base.dialect import AnswerError, Dialect, StreamWriter
+from gateway.base.dialect import (
+    AnswerError,
+    CallerDialect,
+    Framing,
+    ProviderDialect,
+    StreamEvents,
+    StreamReader,
+    StreamWriter,
+)
 from gateway.base.messages import (
     Answer,
     Audio,
@@ -32,9 +40,7 @@ from gateway.base.messages import (
     ToolCall,
     Used,
 )
-
-MAX_EVENT_BYTES = 16_777_216
-"""Of one event of a stream that is read: an image in base64 is one."""
+from gateway.codec.framing import SERVER_SENT
 
 
 class Whole(NamedTuple):
@@ -50,13 +56,21 @@ class Whole(NamedTuple):
     """Of what was produced as images and sound, in base64."""
 
 
-class AnswerScanner(EventFollower):
-    """Reads a stream as it passes."""
+class AnswerScanner(EventScanner):
+    """Reads a stream as it passes.
 
-    def __init__(self, provider: Dialect, writer: StreamWriter | None) -> None:
-        super().__init__(MAX_EVENT_BYTES)
-        self._reader = provider.stream_reader()
+    Args:
+        events: finds its events; how they are framed is known there alone.
+        writer: says them in the caller's dialect; None where that is the provider's.
+        began: what the stream is taken to begin with, where the provider does not tell it.
+    """
+
+    def __init__(self, events: StreamEvents, reader: StreamReader, writer: StreamWriter | None, began: Began) -> None:
+        super().__init__()
+        self._events = events
+        self._reader = reader
         self._writer = writer
+        self._began = began
         self._finish = ""
 
     @property
@@ -67,16 +81,14 @@ class AnswerScanner(EventFollower):
         """What may be sent on. `fault` is set where the stream cannot be read any further."""
         out: list[bytes] = []
         try:
-            for name, payload in self.follow(data):
+            for name, payload in self._events.follow(data):
                 if not self.terminal:
                     self._take(self._reader.read(name, payload), out)
-            if self.oversized:
-                raise AnswerError(f"an event is longer than {MAX_EVENT_BYTES:,} bytes")
         except AnswerError as error:
             self.fault = str(error)
         if self._writer is not None:
             return b"".join(out)
-        return self.passed if self.fault is None else b""  # what broke may have been followed by a terminal
+        return self._events.passed if self.fault is None else b""  # what broke may have been followed by a terminal
 
     def finish(self) -> bytes:
         """The same at the transport's end."""
@@ -87,7 +99,7 @@ class AnswerScanner(EventFollower):
             self._take(self._reader.end(), out)
         except AnswerError as error:
             self.fault = str(error)
-        return super().finish() if self._writer is None else b"".join(out)
+        return self._events.finish() if self._writer is None else b"".join(out)
 
     def failed(self, code: str, message: str) -> bytes | None:
         """The event that tells of an error; None where the stream is passed on as it is."""
@@ -112,6 +124,8 @@ class AnswerScanner(EventFollower):
                 if media:
                     self._produced(media, media=True)
             case Used() | Began():
+                if isinstance(event, Began):
+                    event.id, event.model = event.id or self._began.id, event.model or self._began.model
                 if event.usage is not None:
                     self.told = event.usage
                     self.usage_is_last = isinstance(event, Used)
@@ -139,18 +153,35 @@ class Follows:
         provider: the dialect that it comes in.
         caller: the dialect that it must leave in; None where it is the same.
         request: as the caller asked.
+        framing: of a stream.
+        name: the id of an answer to which its provider gives none.
     """
 
-    __slots__ = ("_caller", "_provider", "_request")
+    __slots__ = ("_caller", "_framing", "_name", "_provider", "_request")
 
-    def __init__(self, provider: Dialect, caller: Dialect | None, request: Request) -> None:
+    def __init__(
+        self,
+        provider: ProviderDialect,
+        caller: CallerDialect | None,
+        request: Request,
+        framing: Framing = SERVER_SENT,
+        name: str = "",
+    ) -> None:
         self._provider = provider
         self._caller = caller
         self._request = request
+        self._framing = framing
+        self._name = name
+
+    @property
+    def stream_type(self) -> bytes:
+        """What the content type of a stream begins with."""
+        return self._framing.content_type
 
     def answer(self, body: bytes) -> Whole:
         """Reads a whole answer; raises AnswerError."""
         answer = self._provider.read_answer(body)
+        answer.id, answer.model = answer.id or self._name, answer.model or self._request.model
         text, media = _produced(answer)
         finish = next((choice.finish for choice in reversed(answer.choices) if choice.finish), "")
         written = body if self._caller is None else self._caller.write_answer(answer, self._request)
@@ -158,9 +189,10 @@ class Follows:
 
     def scanner(self) -> AnswerScanner:
         """Reads a stream."""
-        return AnswerScanner(
-            self._provider, self._caller.stream_writer(self._request) if self._caller is not None else None
-        )
+        request = self._request
+        writer = self._caller.stream_writer(request) if self._caller is not None else None
+        began = Began(self._name, request.model)
+        return AnswerScanner(self._framing.begin(), self._provider.stream_reader(), writer, began)
 
 
 def _produced(answer: Answer) -> tuple[int, int]:

@@ -15,6 +15,7 @@ _HOST = re.compile(
 )
 _ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0[xX][0-9A-Fa-f]*)\.?\Z")
 _CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+\Z")
+_BEDROCK_HOST = re.compile(r"(?:^|\.)bedrock-runtime(?:-fips)?\.([a-z]{2,}(?:-[a-z]+)+-[0-9]+)\.")
 _ESCAPES = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -69,15 +70,25 @@ def origin(text: str) -> str:
     return text
 
 
-def doubts(url: str) -> list[str]:
-    """What is allowed in a base URL and yet most often a mistake."""
+def doubts(url: str, *, versioned: bool = True) -> list[str]:
+    """What is allowed in a base URL and yet most often a mistake.
+
+    Args:
+        versioned: the provider's paths begin with a version.
+    """
     parts = urlsplit(url)
     found = []
     if parts.scheme == "http" and not is_loopback(host_of(url)):
         found.append("http:// sends prompts and credentials in clear; write https:// where the provider speaks it")
-    if not parts.path:
+    if versioned and not parts.path:
         found.append("has no path; the version belongs to it as the provider's documentation writes it, such as /v1")
     return found
+
+
+def aws_region(base_url: str) -> str:
+    """The region in the host of an endpoint of Bedrock, a private or FIPS one among them; "" of another host."""
+    found = _BEDROCK_HOST.search(host_of(base_url))
+    return found[1] if found is not None else ""
 
 
 def host_of(url: str) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Generator
 from urllib.parse import quote, urlsplit
 
 from _fastpath.wheel import Wheel
-from gateway.base.context import Compiled, KeyEntry, ModelEntry, TargetEntry
-from gateway.base.snapshot import Key, Provider, Snapshot, is_reference
+from gateway.base.context import Compiled, KeyEntry, ModelEntry, Signing, TargetEntry
+from gateway.base.snapshot import Aws, Key, Provider, Snapshot, is_reference
 from gateway.codec.dialects.openai_chat.quirks import quirks_of
 from gateway.codec.kinds import KINDS
+from gateway.codec.sigv4 import Credential, PathSigning, Signer
 from gateway.dataplane.calibrations import Calibrations
 from gateway.net.dial import MAX_HANDSHAKES, Dialer, Resolver
 from gateway.net.pool import UpstreamPool
@@ -117,6 +118,7 @@ def compile_snapshot(
                 heads[t.provider].of(t.model),
                 KINDS[providers[t.provider].kind],
                 quirks=quirks[t.provider],
+                signings=heads[t.provider].signings_of(t.model),
             )
             for t in model.targets
         ]
@@ -173,6 +175,8 @@ class Heads:
         self._path = url.path.rstrip("/")
         self._host = "localhost" if url.scheme == "http+unix" else url.netloc
         self._credential = kind.credential.format(resolve(provider.api_key)) if provider.api_key is not None else None
+        self._accept = kind.accept
+        self._signer = _signer(provider.aws, self._host, resolve) if provider.aws is not None else None
         self._fields = [(name, resolve(value) if is_reference(value) else value) for name, value in provider.headers]
         self._api_version = quote(provider.api_version or "", safe="")
         paths = kind.versioned_paths if provider.api_version else kind.paths
@@ -189,5 +193,19 @@ class Heads:
             name: self._head(path.format(model=quoted, api_version=self._api_version)) for name, path in self._of_model
         }
 
+    def signings_of(self, model: str) -> dict[str, Signing] | None:
+        """What signs requests, by the endpoint's name; None where none are signed."""
+        signer = self._signer
+        if signer is None:
+            return None
+        quoted = quote(model, safe="")
+        return {name: PathSigning(signer, self._path + path.format(model=quoted)) for name, path in self._of_model}
+
     def _head(self, path: str) -> bytes:
-        return request_head(self._path + path, self._host, self._credential, self._fields)
+        return request_head(self._path + path, self._host, self._credential, self._fields, self._accept)
+
+
+def _signer(aws: Aws, host: str, resolve: Resolve) -> Signer:
+    token = resolve(aws.session_token) if aws.session_token is not None else ""
+    credential = Credential(resolve(aws.access_key_id), resolve(aws.secret_access_key), token)
+    return Signer(lambda: credential, aws.region, "bedrock", host)

@@ -33,6 +33,7 @@ cdef class Relay:
     cdef _collect(self, bytes data, bint last)
     cdef _begin_passing(self)
     cdef _pass(self, bytes data, bint last)
+    cdef bint _is_stream(self, bytes content_type) except -1
     cdef _begin_stream(self, bytes content_type)
     @cython.locals(before=int64_t, out=bytes, scanner=EventScanner)
     cdef _stream(self, bytes data, bint last)
@@ -49,7 +50,8 @@ cdef class Relay:
     @cython.locals(at=int64_t)
     cdef _note_tokens(self, int64_t n)
     cdef _hold(self)
-    cdef _provider_fault(self, int status, bytes body, bytes retry_after)
+    cdef tuple _told_in(self, ResponseHead head)
+    cdef _provider_fault(self, int status, bytes body, tuple head)
     cdef _conclude(self, bytes event)
     cdef _note_fault(self, error)
     cdef _note_provider_time(self)

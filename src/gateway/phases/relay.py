@@ -32,7 +32,7 @@ from _fastpath.usage import Usage, charged
 from _fastpath.wheel import now_ns
 from _fastpath.writer import Writer
 from gateway.base.context import Context
-from gateway.base.dialect import AnswerError
+from gateway.base.dialect import AnswerError, type_named
 from gateway.base.errors import (
     CLIENT_CLOSED,
     DEADLINE_EXCEEDED,
@@ -127,7 +127,7 @@ class Relay:
         self._mode = _EXPECTING
         self._collected: list[bytes] = []
         self._size = 0
-        self._head: tuple[int, bytes, int, bytes | None] | None = None
+        self._head: tuple[int, bytes, int, tuple[bytes | None, bytes | None] | None] | None = None
         self._counter: AnswerCounter | None = None
         self._scanner: EventScanner | None = None
 
@@ -137,10 +137,10 @@ class Relay:
         status = head.status
         self._note_provider_time()
         if not 200 <= status < 300:
-            self._provider_fault(status, body, head.header(b"retry-after"))
+            self._provider_fault(status, body, self._told_in(head))
             return
         content_type = head.header(b"content-type") or b"application/json"
-        if content_type.startswith(_EVENT_STREAM):
+        if self._is_stream(content_type):
             self._begin_stream(content_type)
             self._stream(body, last=True)
         else:
@@ -155,12 +155,13 @@ class Relay:
                     PROVIDER_PROTOCOL_ERROR, "It compressed its answer, which it was asked not to do.", drop=True
                 )
                 return
-            if content_type.startswith(_EVENT_STREAM):
+            if self._is_stream(content_type):
                 self._begin_stream(content_type)
                 if not more:
                     self.ctx.exchange.flush()
                 return
-        self._head = (status, content_type, head.content_length, head.header(b"retry-after"))
+        told = self._told_in(head) if not 200 <= status < 300 else None
+        self._head = (status, content_type, head.content_length, told)
         self._mode = _COLLECTING
         if 200 <= status < 300 and head.content_length > COLLECT_BYTES and self.ctx.follows is None:
             self._begin_passing()
@@ -246,7 +247,7 @@ class Relay:
     def _collect(self, data: bytes, last: bool) -> None:
         head = self._head
         assert head is not None
-        status, content_type, _, retry_after = head
+        status, content_type, _, told = head
         self._collected.append(data)
         self._size += len(data)
         if last:
@@ -254,7 +255,7 @@ class Relay:
             if 200 <= status < 300:
                 self._respond(status, content_type, body)
             else:
-                self._provider_fault(status, body, retry_after)
+                self._provider_fault(status, body, told)
         elif self._size > COLLECT_BYTES:
             if 200 <= status < 300:
                 if self.ctx.follows is None:
@@ -266,7 +267,7 @@ class Relay:
                     self._fail(PROVIDER_PROTOCOL_ERROR, message, drop=True)
             else:
                 self._steps.cancel(self.ctx)
-                self._provider_fault(status, b"".join(self._collected)[:COLLECT_BYTES], retry_after)
+                self._provider_fault(status, b"".join(self._collected)[:COLLECT_BYTES], told)
 
     # -- pass
 
@@ -298,8 +299,14 @@ class Relay:
 
     # -- stream
 
+    def _is_stream(self, content_type: bytes) -> bool:
+        follows = self.ctx.follows
+        return content_type.startswith(_EVENT_STREAM if follows is None else follows.stream_type)
+
     def _begin_stream(self, content_type: bytes) -> None:
         ctx = self.ctx
+        if not content_type.startswith(_EVENT_STREAM):
+            content_type = _EVENT_STREAM  # which is what every caller is told a stream in
         self._mode = _STREAMING
         self._scanner = ChatScanner(ctx.hide_usage) if ctx.follows is None else ctx.follows.scanner()
         ctx.status = 200
@@ -443,10 +450,20 @@ class Relay:
 
     # -- faults
 
-    def _provider_fault(self, status: int, body: bytes, retry_after: bytes | None) -> None:
+    def _told_in(self, head: ResponseHead) -> tuple[bytes | None, bytes | None]:
+        """(when a retry can help, the error's type) of an error's head."""
         target = self.ctx.target
         assert target is not None
+        name = target.kind.error_header
+        return head.header(b"retry-after"), head.header(name) if name else None
+
+    def _provider_fault(self, status: int, body: bytes, head: tuple[bytes | None, bytes | None] | None) -> None:
+        target = self.ctx.target
+        assert target is not None and head is not None
+        retry_after, named = head
         told = provider_message(body) if self.ctx.follows is None else target.kind.dialect.read_error(body)
+        if named is not None and told.code is None:
+            told.code = type_named(named.decode("latin-1"))
         fault, shown = _classify(status)
         message = told.message or f"HTTP status {status} without a message"
         self._fail(

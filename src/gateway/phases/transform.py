@@ -12,6 +12,7 @@ from gateway.base.context import Context, TargetEntry, field
 from gateway.base.errors import ENDPOINT_NOT_SERVED, UNSUPPORTED_PARAMETER, GatewayError
 from gateway.base.messages import Lost, Request, plain_path
 from gateway.codec.dialects.openai_chat import native
+from gateway.codec.framing import SERVER_SENT
 from gateway.codec.governing import Asked, read_asked
 from gateway.codec.signatures import MARK
 from gateway.codec.translation import Follows
@@ -19,6 +20,7 @@ from gateway.codec.translation import Follows
 JOIN_BYTES = 65_536
 """Up to here head and body leave as one piece; beyond, the body is not copied."""
 
+_ACCEPT = "application/json, text/event-stream"
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _LENGTH = b"content-length: "
 MAX_DROPPED_BYTES = 1_024
@@ -27,17 +29,20 @@ MAX_SHOWN_CHARS = 200
 """Of a name in an error."""
 
 
-def request_head(path: str, host: str, credential: str | None, extra: Sequence[tuple[str, str]]) -> bytes:
+def request_head(
+    path: str, host: str, credential: str | None, extra: Sequence[tuple[str, str]], accept: str = ""
+) -> bytes:
     """A request's head up to the number of its content-length, which is its last field.
 
     Args:
         credential: the whole line that shows it.
+        accept: what is understood; "" for the usual.
     """
     lines = [
         b"POST %s HTTP/1.1" % path.encode(),
         b"host: %s" % host.encode(),
         b"content-type: application/json",
-        b"accept: application/json, text/event-stream",
+        b"accept: %s" % (accept or _ACCEPT).encode(),
         b"accept-encoding: identity",
         b"user-agent: throughway",
     ]
@@ -137,12 +142,15 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
         body = target.quirks.fit(body, target.model_json, lost, ask_usage=False)
     ctx.dropped = _dropped(ctx, asked.lost, lost)
     ctx.hide_usage = False
-    head, fields = target.heads[(request.stream and kind.conversation_stream) or kind.conversation], kind.fields
+    asks = (request.stream and kind.conversation_stream) or kind.conversation
+    head, fields = target.heads[asks], kind.fields
+    if target.signings is not None:
+        fields += target.signings[asks].fields(body)
     if kind.dialect is endpoint.dialect:
-        ctx.follows = Follows(kind.dialect, None, asked.request)
+        ctx.follows = Follows(endpoint.dialect, None, asked.request)
         head, fields = _with_carried(ctx, target.heads[endpoint.name]), b""
     else:
-        ctx.follows = Follows(kind.dialect, endpoint.dialect, asked.request)
+        ctx.follows = Follows(kind.dialect, endpoint.dialect, asked.request, kind.framing or SERVER_SENT, ctx.id)
     trace = b"traceparent: %b\r\n" % _child_span(ctx) if ctx.trace_id else b""
     return b"%b%b%b%b%d\r\n\r\n%b" % (head[: -len(_LENGTH)], fields, trace, _LENGTH, len(body), body)
 

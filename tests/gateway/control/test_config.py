@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from gateway.base import snapshot as snapshots
 from gateway.base.errors import ConfigurationError, Problem
 from gateway.base.node import Address, Cors, Http2, Node, Tls, TrustedProxies
-from gateway.base.snapshot import NANO_USD, Budget, Limits, Price, Provider
+from gateway.base.snapshot import NANO_USD, Aws, Budget, Limits, Price, Provider
 from gateway.control.config import FileSource, SecretError, _yaml, describe, effective, load, outline, resolve
 from gateway.control.config._compatible import COMPATIBLE
 from gateway.control.config._compile import encoding_of
@@ -332,6 +332,25 @@ def test_a_header_by_reference_is_published_as_the_reference(tmp_path: Path) -> 
     )
     assert provider.headers == expected
     assert provider.references() == [value for _, value in expected[:2]]
+    for output in (snapshots.encode(loaded.snapshot).decode(), effective(file, ENVIRON)):
+        assert CANARY not in output and "env:OPENAI_API_KEY" in output
+
+
+def test_who_asks_amazon_is_published_as_references_and_the_region_is_that_of_the_host(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    shown = "access_key_id: env:OPENAI_API_KEY, secret_access_key: file:secret.txt"
+    file.write_text(
+        "providers:\n"
+        f"  one: {{kind: bedrock, base_url: 'https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com', aws: {{{shown}}}}}\n"
+        f"  two: {{kind: bedrock, base_url: 'https://h.example', aws: {{region: r-1, {shown}, session_token: env:SEARCH_KEY}}}}\n"
+    )
+    (tmp_path / "secret.txt").write_text(f"{CANARY}\n")
+    loaded = load(file, ENVIRON)
+    one, two = loaded.snapshot.providers
+    secret = f"file:{tmp_path / 'secret.txt'}"
+    assert one.aws == Aws("us-gov-west-1", "env:OPENAI_API_KEY", secret)
+    assert two.aws == Aws("r-1", "env:OPENAI_API_KEY", secret, "env:SEARCH_KEY")
+    assert two.references() == ["env:OPENAI_API_KEY", secret, "env:SEARCH_KEY"]
     for output in (snapshots.encode(loaded.snapshot).decode(), effective(file, ENVIRON)):
         assert CANARY not in output and "env:OPENAI_API_KEY" in output
 

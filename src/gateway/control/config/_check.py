@@ -84,7 +84,14 @@ def _bounds(values: Values, reading: Reading) -> None:
         )
 
 
-_CREDENTIALS = {"openai": "authorization", "azure": "api-key", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+_SIGNED = ("authorization", "x-amz-date", "x-amz-security-token")
+_CREDENTIALS = {
+    "openai": "authorization",
+    "azure": "api-key",
+    "anthropic": "x-api-key",
+    "gemini": "x-goog-api-key",
+    "bedrock": "authorization",
+}
 """As which header each kind is sent its key, in lower case."""
 
 
@@ -129,6 +136,8 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
             reading.error(here, "stands already, in another case; header names have none")
         elif name.lower() == _CREDENTIALS.get(provider.get("kind", "")) and "api_key" in provider:
             reading.error(here, "is what `api_key` is sent as; keep one of them")
+        elif name.lower() in _SIGNED and "aws" in provider:
+            reading.error(here, "is what `aws` signs or is shown by; keep one of them")
         elif name.lower() == "anthropic-version" and provider.get("kind") == "anthropic":
             reading.error(here, "is sent as the caller or the gateway speaks it; leave it out")
         elif fault := credential_fault(name, value):
@@ -150,8 +159,23 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
         reading.error(
             (*path, "responses"), "`native` is of the kinds `openai` and `azure`, the latter without `api_version`"
         )
+    _provider_aws(path, provider, reading)
     _provider_tls(path, provider, reading)
     _provider_address(path, provider, reading)
+
+
+def _provider_aws(path: Path_, provider: Values, reading: Reading) -> None:
+    kind, aws = provider.get("kind"), provider.get("aws")
+    if aws is None:
+        if kind == "bedrock" and "api_key" not in provider:
+            reading.warn(path, "shows nobody who asks: Bedrock wants `api_key` or `aws`, or a proxy that signs for it")
+        return
+    if kind not in (None, "bedrock"):
+        reading.error((*path, "aws"), f"is of providers of the kind `bedrock`; this one is `{kind}`")
+    if "api_key" in provider:
+        reading.error((*path, "aws"), "stands beside `api_key`; keep one of them")
+    if "region" not in aws and "base_url" in provider and not _urls.aws_region(provider["base_url"]):
+        reading.error((*path, "aws"), "has no `region`, and base_url does not tell it; write one, such as us-east-1")
 
 
 def _provider_tls(path: Path_, provider: Values, reading: Reading) -> None:
@@ -167,6 +191,9 @@ def _provider_tls(path: Path_, provider: Values, reading: Reading) -> None:
 
 def _provider_address(path: Path_, provider: Values, reading: Reading) -> None:
     """Addresses that stand in the file; those that names lead to are judged when they are connected to."""
+    if "base_url" in provider:
+        for doubt in _urls.doubts(provider["base_url"], versioned=provider.get("kind") != "bedrock"):
+            reading.warn((*path, "base_url"), doubt)
     allowed = Networks(each for each in provider.get("allow_addresses", []) if isinstance(each, str))
     for key in ("base_url", "proxy"):
         host = _urls.host_of(provider.get(key) or "")

@@ -13,7 +13,8 @@ import msgspec
 
 from gateway.base import redis_url
 from gateway.base.node import Admin, Bounds, Cors, Http2, Node, ServerTimeouts, Tls, TrustedProxies
-from gateway.base.snapshot import Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
+from gateway.base.snapshot import Aws, Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
+from gateway.control import _urls
 from gateway.control.config._kinds import Secret
 from gateway.control.config._reading import Reading
 from gateway.control.config._schema import ESTIMATED
@@ -163,6 +164,7 @@ def _provider(name: str, values: Values) -> Provider:
         kind=values["kind"],
         base_url=values["base_url"],
         api_key=api_key.reference if api_key else None,
+        aws=_aws(values["aws"], values["base_url"]) if "aws" in values else None,
         api_version=values.get("api_version"),
         max_tokens_field=values.get("max_tokens_field"),
         unsupported_params=tuple(values.get("unsupported_params", ())),
@@ -179,6 +181,16 @@ def _provider(name: str, values: Values) -> Provider:
         key_file=tls.get("key_file"),
         proxy=values.get("proxy"),
         allow_addresses=tuple(values.get("allow_addresses", ())),
+    )
+
+
+def _aws(values: Values, base_url: str) -> Aws:
+    token = values.get("session_token")
+    return Aws(
+        values.get("region") or _urls.aws_region(base_url),
+        values["access_key_id"].reference,
+        values["secret_access_key"].reference,
+        token.reference if token else None,
     )
 
 

@@ -279,10 +279,7 @@ class RedisServer(Kind, frozen=True, kw_only=True):
 
 class BaseUrl(Kind, frozen=True, kw_only=True):
     def scalar(self, node: Scalar, path: Path_, reading: Reading) -> str:
-        url = _urls.base_url(node.text)
-        for doubt in _urls.doubts(url):
-            reading.warn(path, doubt)
-        return url
+        return _urls.base_url(node.text)
 
     def words(self) -> str:
         return "an http:// or https:// URL with the version as the provider's documentation writes it, or http+unix://%2Fpath%2Fof.sock/v1"

@@ -112,22 +112,40 @@ BUDGET = Record(
     }
 )
 
+AWS = Record(
+    fields={
+        "region": Field(
+            Name(what="a region of AWS", longest=40),
+            "Whose service answers, such as us-east-1. Absent: as the host of base_url says.",
+        ),
+        "access_key_id": Field(SecretReference(), "Who asks.", required=True),
+        "secret_access_key": Field(SecretReference(), "What the signatures are made with.", required=True),
+        "session_token": Field(SecretReference(), "Of a credential for a time. It is not renewed: it is read once."),
+    }
+)
+
 PROVIDER = PresetRecord(
     preset="kind",
     presets=COMPATIBLE,
     needed=("base_url",),
     fields={
         "kind": Field(
-            Choice(of=("openai", "azure", "anthropic", "gemini", *COMPATIBLE)),
+            Choice(of=("openai", "azure", "anthropic", "gemini", "bedrock", *COMPATIBLE)),
             "The dialect it speaks. `openai`: OpenAI and all that is compatible with it. `azure`: the same with Azure's "
             "key, and its deployments where `api_version` is set. `anthropic`: Anthropic's Messages. `gemini`: Google's generateContent. "
-            "All others are of the kind `openai`, with the values of docs/dialects.md for what stands here not.",
+            "`bedrock`: Amazon Bedrock's Converse. All others are of the kind `openai`, with the values of docs/dialects.md for what stands "
+            "here not.",
             required=True,
         ),
         "base_url": Field(
-            BaseUrl(), "Where it answers, with the version in the path. Required, but where the kind tells it."
+            BaseUrl(),
+            "Where it answers, with the version in the path, if its paths have one. Required, but where the kind tells it.",
         ),
         "api_key": Field(SecretReference(), "The credential sent to it. None: nothing is sent (local models)."),
+        "aws": Field(
+            AWS,
+            "Of a provider of the kind `bedrock`, in place of `api_key`: requests are signed (Signature Version 4).",
+        ),
         "api_version": Field(
             Name(what="a version of Azure's API", longest=40),
             "Of a provider of the kind `azure`: models are deployments then, and base_url ends with /openai. Absent: Azure's v1 API, where "

@@ -18,11 +18,22 @@ from gateway.base.dialect import AnswerError, ToldError
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, DialectName, Lost, Request
 from gateway.codec.dialects.anthropic import _answer, _errors, _request, _usage, _write_request
+from gateway.codec.dialects.anthropic._models import Traits, traits_of
 from gateway.codec.dialects.anthropic._request import VERSIONS
 from gateway.codec.dialects.anthropic._stream_reader import Reader
 from gateway.codec.dialects.anthropic._stream_writer import Writer
+from gateway.codec.dialects.anthropic._thinking import write_sampling, write_thinking
 
-__all__ = ["DIALECT", "VERSIONS", "WRITTEN_VERSION", "Anthropic"]
+__all__ = [
+    "DIALECT",
+    "VERSIONS",
+    "WRITTEN_VERSION",
+    "Anthropic",
+    "Traits",
+    "traits_of",
+    "write_sampling",
+    "write_thinking",
+]
 
 WRITTEN_VERSION = _write_request.VERSION
 

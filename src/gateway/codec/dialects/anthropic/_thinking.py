@@ -15,15 +15,21 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.base.errors import INVALID_VALUE, GatewayError
-from gateway.base.messages import Lost, Reasoning, Request, Thinking, ToolCall, ToolResult
+from gateway.base.messages import DialectName, Lost, Reasoning, Request, Thinking, ToolCall, ToolResult
 from gateway.codec.dialects.anthropic._models import EFFORTS, Traits
 from gateway.codec.efforts import BUDGETS, effort_of
 
 MIN_BUDGET = 1_024
 
 
-def write_thinking(request: Request, traits: Traits, out: dict[str, Any], lost: Lost) -> bool:
-    """Writes `thinking` and `output_config.effort` into `out`; returns whether the model is asked to think."""
+def write_thinking(
+    request: Request, traits: Traits, out: dict[str, Any], lost: Lost, *, own: DialectName = "anthropic"
+) -> bool:
+    """Writes `thinking` and `output_config.effort` into `out`; returns whether the model is asked to think.
+
+    Args:
+        own: whose signatures the provider trusts.
+    """
     asked = request.reasoning
     if asked is None or (
         asked.effort is None and asked.budget_tokens is None and not asked.adaptive and not asked.shown
@@ -36,7 +42,7 @@ def write_thinking(request: Request, traits: Traits, out: dict[str, Any], lost: 
         return False
     if traits.thinking == "adaptive":
         return _write_adaptive(request, asked, traits, out, lost)
-    return _write_budget(request, asked, traits, out, lost)
+    return _write_budget(request, asked, traits, out, lost, own=own)
 
 
 def _forces(request: Request) -> bool:
@@ -86,14 +92,16 @@ def _effort(asked: Reasoning, traits: Traits, lost: Lost) -> str | None:
     return effort
 
 
-def _write_budget(request: Request, asked: Reasoning, traits: Traits, out: dict[str, Any], lost: Lost) -> bool:
-    assert request.max_output_tokens is not None
+def _write_budget(
+    request: Request, asked: Reasoning, traits: Traits, out: dict[str, Any], lost: Lost, *, own: DialectName
+) -> bool:
     effort = asked.effort
     budget = asked.budget_tokens if asked.budget_tokens is not None else BUDGETS[effort or "high"]
     budget = max(budget, MIN_BUDGET)
-    if budget >= request.max_output_tokens:
-        budget = request.max_output_tokens * 4 // 5
-    if budget < MIN_BUDGET or _forces(request) or _goes_on_unsigned(request):
+    most = request.max_output_tokens
+    if most is not None and budget >= most:
+        budget = most * 4 // 5
+    if budget < MIN_BUDGET or _forces(request) or _goes_on_unsigned(request, own):
         lost.hint("reasoning")
         return False
     out["thinking"] = {"type": "enabled", "budget_tokens": budget}
@@ -104,7 +112,7 @@ def _write_budget(request: Request, asked: Reasoning, traits: Traits, out: dict[
     return True
 
 
-def _goes_on_unsigned(request: Request) -> bool:
+def _goes_on_unsigned(request: Request, own: DialectName) -> bool:
     """Whether the model is amid a turn of calls and results that does not begin with a thought of its own."""
     turn_has_call = False
     thought = False
@@ -112,9 +120,7 @@ def _goes_on_unsigned(request: Request) -> bool:
         if message.role == "assistant":
             turn_has_call = turn_has_call or any(type(block) is ToolCall for block in message.blocks)
             first = message.blocks[0] if message.blocks else None
-            thought = (
-                isinstance(first, Thinking) and first.signature is not None and first.signature.dialect == "anthropic"
-            )
+            thought = isinstance(first, Thinking) and first.signature is not None and first.signature.dialect == own
             break
         if message.role == "user" and not any(type(block) is ToolResult for block in message.blocks):
             return False
