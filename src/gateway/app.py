@@ -22,15 +22,16 @@ from gateway.adapters.ledger_sqlite import SqliteLedger
 from gateway.adapters.logs import LogWriter, event_line
 from gateway.adapters.shipper import Shipper
 from gateway.adapters.spool import Spool
+from gateway.adapters.token_sources import token_source
 from gateway.adapters.tokens import KernelCounter
 from gateway.base.budget import period_at
 from gateway.base.files import is_loose
 from gateway.base.node import AGENT_SLOTS, Address, Node, slot_count
 from gateway.base.snapshot import Snapshot, SnapshotError
-from gateway.control.config import Loaded, resolve
+from gateway.control.config import Loaded
 from gateway.dataplane.agent import Agent, AgentServices, write_snapshot
 from gateway.dataplane.worker import Services, Worker
-from gateway.fleet import load_node, source_of
+from gateway.fleet import load_node, resolve_here, source_of
 from gateway.phases.admit import key_scope, team_scope
 from gateway.supervisor import (
     ChildEnv,
@@ -130,7 +131,8 @@ def _worker_services(args: ProcessArgs, memory: NodeMemory, slot: int, number: i
         pepper=args.pepper,
         listeners=[],
         http2_listeners=[],
-        resolve=lambda reference: resolve(reference, os.environ),
+        resolve=resolve_here,
+        token_source=lambda auth: token_source(auth, resolve_here, os.environ),
         log=log,
         counter=counter,
         spool=spool,

@@ -350,6 +350,7 @@ def _files(snapshot: Snapshot) -> dict[str, Signature]:
     references = [reference for p in snapshot.providers for reference in p.references()]
     names = [each.removeprefix("file:") for each in references if each.startswith("file:")]
     names += [file for p in snapshot.providers for file in (p.ca_file, p.cert_file, p.key_file) if file]
+    names += [p.auth.key_file for p in snapshot.providers if p.auth is not None and p.auth.key_file]
     return dict.fromkeys(names)
 
 

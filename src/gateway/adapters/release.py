@@ -16,11 +16,13 @@ import hmac
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from gateway.base.certificates import explain, load_pair
+from gateway.base.credentials import read_service_account
 from gateway.base.snapshot import Provider, Snapshot, SnapshotError, decode, encode
 
 LAYOUT = 1
@@ -193,6 +195,8 @@ def _require_all_of(provider: Provider, resolve: Resolve) -> None:
     """Raises ValueError: what is missing."""
     for reference in provider.references():
         resolve(reference)
+    if provider.auth is not None and provider.auth.key_file:
+        read_service_account(Path(provider.auth.key_file)).signer()
     where = ""
     try:
         if provider.ca_file is not None:

@@ -5,12 +5,17 @@ from _fastpath.chat cimport Reading
 from _fastpath.metrics cimport Cell, Histogram
 from _fastpath.usage cimport Rates, Usage
 
+cdef class Credential:
+    cdef public bytes line
+    cdef public int64_t until_ns
+
 cdef class TargetEntry:
     cdef public object target, provider, pool, kind
     cdef public Rates rates
     cdef public bytes fields, model_json
     cdef public object calibration, quirks
     cdef public dict heads, signings, metrics
+    cdef public Credential credential
 
 cdef class ModelEntry:
     cdef public object model

@@ -164,11 +164,24 @@ def record_part(**fields: str) -> bytes:
     return b"," + msgspec.json.encode(fields)[1:-1]
 
 
+class Credential:
+    """What a provider is shown, where that changes while a snapshot serves. Whoever renews it replaces both fields at once."""
+
+    __slots__ = ("line", "until_ns")
+
+    def __init__(self) -> None:
+        self.line = b""
+        """The header line with its CRLF."""
+        self.until_ns = 0
+        """CLOCK_MONOTONIC; it is not shown from then on. 0: there has been none yet."""
+
+
 class TargetEntry:
     """A target, ready to be called."""
 
     __slots__ = (
         "calibration",
+        "credential",
         "fields",
         "heads",
         "kind",
@@ -203,6 +216,8 @@ class TargetEntry:
         """By the name of each endpoint that its provider answers itself: the request's head up to what changes with each request."""
         self.signings = signings
         """The same by what signs it; None where a key in the head says all."""
+        self.credential: Credential | None = None
+        """What `heads` lack; None where they hold all."""
         self.model_json = msgspec.json.encode(target.model)
         self.rates = rates_of(target.price) if target.price is not None else None
         """None where nobody knows what it costs."""

@@ -233,6 +233,15 @@ PROVIDER_BUSY = _fault(
     "All connections that this worker may open to the provider are in use.",
     retry=True,
 )
+PROVIDER_CREDENTIAL_MISSING = _fault(
+    "provider_credential_missing",
+    503,
+    "server_error",
+    _GATEWAY,
+    "The gateway has no valid token for the provider (`providers.*.auth`): its issuer has not answered yet, or refuses. It goes on asking; the log has "
+    "`credential.failed` and why.",
+    retry=True,
+)
 PROVIDER_TIMEOUT = _fault(
     "provider_timeout",
     504,

@@ -82,6 +82,47 @@ class Exchange(Protocol):
         """The answer cannot be completed: the client sees the connection break, never a polite end."""
 
 
+class TokenRequest(msgspec.Struct, frozen=True):
+    """How a token is asked for. It holds a secret."""
+
+    method: Literal["GET", "POST"]
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"TokenRequest({self.method}, {self.url!r}, ***)"
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A token that a provider is shown."""
+
+    value: str
+    """Visible ASCII."""
+    life_s: float
+    """From when it was asked for."""
+
+    def __repr__(self) -> str:
+        return f"Token(***, {self.life_s:g} s)"
+
+
+class TokenError(Exception):
+    """There is no token. The message says why and holds no secret."""
+
+
+class TokenSource(Protocol):
+    """Who issues the tokens of a provider. Without sockets: it says what to ask, and reads what is answered."""
+
+    metadata: tuple[str, ...]
+    """Addresses of a cloud's metadata that may be connected to for this."""
+
+    def request(self) -> TokenRequest:
+        """What is to be asked now. Reads files and signs: not for the loop's thread. Raises TokenError."""
+
+    def token(self, status: int, body: bytes) -> Token:
+        """What was answered. Raises TokenError."""
+
+
 SourceKind = Literal["file", "redis", "last-known-good"]
 """Where a snapshot was taken from; the last: from the disk, because Redis cannot be had or holds nothing better."""
 

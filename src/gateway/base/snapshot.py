@@ -23,7 +23,7 @@ PIECE = 50
 """Models or keys in a line of the encoded snapshot: so many are decoded without a rest, in about 0.1 ms."""
 
 Period = Literal["day", "week", "month", "total"]
-ProviderKind = Literal["openai", "azure", "anthropic", "gemini", "bedrock"]
+ProviderKind = Literal["openai", "azure", "anthropic", "gemini", "vertex", "bedrock"]
 
 
 class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -58,6 +58,33 @@ def is_reference(value: str) -> bool:
     return value.startswith(("env:", "file:"))
 
 
+AuthKind = Literal[
+    "google_service_account",
+    "google_metadata",
+    "entra_client_secret",
+    "entra_managed_identity",
+    "entra_workload_identity",
+]
+
+
+class Auth(_Value, frozen=True):
+    """Where a provider's tokens come from, which each worker fetches and renews; see `base.credentials`."""
+
+    kind: AuthKind
+    endpoint: str = ""
+    """Base URL of who issues them; "": as documented."""
+    scope: str = ""
+    """"": as documented."""
+    key_file: str = ""
+    """Of a Google service account, in JSON."""
+    tenant_id: str = ""
+    client_id: str = ""
+    client_secret: str | None = None
+    """A reference."""
+    token_file: str = ""
+    """What a workload identity shows of itself; renewed by whoever runs the pod."""
+
+
 class Aws(_Value, frozen=True):
     """Who asks Amazon, by a signature of each request. All but the region are references."""
 
@@ -82,6 +109,8 @@ class Provider(_Value, frozen=True):
     """A reference (`env:NAME`, `file:PATH`)."""
     aws: Aws | None = None
     """In place of `api_key`."""
+    auth: Auth | None = None
+    """In place of `api_key`: it is shown a token that expires."""
     api_version: str | None = None
     """Azure's: with it, models are deployments, by their name in the path."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
@@ -116,6 +145,8 @@ class Provider(_Value, frozen=True):
     def references(self) -> list[str]:
         """To what is secret, for the nodes that use it."""
         values = [self.api_key, *(value for _, value in self.headers)]
+        if self.auth is not None:
+            values.append(self.auth.client_secret)
         found = [value for value in values if value is not None and is_reference(value)]
         return [*found, *self.aws.references()] if self.aws is not None else found
 

@@ -1,8 +1,8 @@
 """The kinds of providers, and what each answers in its own dialect.
 
 Sources: API references of OpenAI ("Chat", "Completions", "Embeddings", "Responses"), Anthropic ("Messages", "Count Message tokens",
-"Versioning"), Google ("generateContent", "countTokens"; the key as `x-goog-api-key`), Microsoft ("Azure OpenAI in Azure AI Foundry Models":
-the v1 API and dated versions), Amazon ("Converse", "ConverseStream", "Amazon Bedrock API keys").
+"Versioning"), Google ("generateContent", "countTokens"; the key as `x-goog-api-key`; of Vertex AI "publishers.models"), Microsoft ("Azure
+OpenAI in Azure AI Foundry Models": the v1 API and dated versions), Amazon ("Converse", "ConverseStream", "Amazon Bedrock API keys").
 """
 
 from __future__ import annotations
@@ -69,5 +69,17 @@ KINDS: dict[ProviderKind, Kind] = {
         framing=EVENT_STREAM,
         error_header=b"x-amzn-errortype",
         signs=True,
+    ),
+    "vertex": Kind(
+        "vertex",
+        gemini.DIALECT,
+        (
+            ("generate", "/publishers/google/models/{model}:generateContent"),
+            ("generate_stream", "/publishers/google/models/{model}:streamGenerateContent?alt=sse"),
+            ("gemini_count_tokens", "/publishers/google/models/{model}:countTokens"),
+        ),
+        conversation="generate",
+        conversation_stream="generate_stream",
+        credential="x-goog-api-key: {}",
     ),
 }

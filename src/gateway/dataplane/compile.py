@@ -15,6 +15,7 @@ from gateway.codec.dialects.openai_chat.quirks import quirks_of
 from gateway.codec.kinds import KINDS
 from gateway.codec.sigv4 import Credential, PathSigning, Signer
 from gateway.dataplane.calibrations import Calibrations
+from gateway.dataplane.credentials import Credentials
 from gateway.net.dial import MAX_HANDSHAKES, Dialer, Resolver
 from gateway.net.pool import UpstreamPool
 from gateway.net.tls import TlsFiles
@@ -95,11 +96,14 @@ def compile_snapshot(
     resolve: Resolve,
     admission: Admission,
     calibrations: Calibrations | None = None,
+    *,
+    credentials: Credentials | None = None,
 ) -> Generator[None, None, Compiled]:
     """Makes what the pipeline uses, a model or a key at each step.
 
     Args:
         calibrations: None where no count is corrected.
+        credentials: None where no provider has `auth`.
 
     Raises:
         ValueError: a provider's credential cannot be resolved on this node.
@@ -122,6 +126,9 @@ def compile_snapshot(
             )
             for t in model.targets
         ]
+        if credentials is not None:
+            for target in targets:
+                target.credential = credentials.of(target.provider)
         if model.estimated and calibrations is not None:
             for target in targets:
                 target.calibration = calibrations.of(target.provider.name, target.target.model)

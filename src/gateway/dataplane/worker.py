@@ -1,8 +1,8 @@
 """A worker: one process, one loop, one pipeline. Accepts, swaps snapshots, drains.
 
-Order at start: take the slot, load the snapshot, listen, report SERVING. Order at the end of the node (SIGTERM): report DRAINING,
-so that /readyz fails; tell each client that its answer is the last one on its connection while the load balancer looks
-(`lame_duck_ms`); stop accepting; let what is under way finish, at most `drain_grace_ms`; account; exit.
+Order at start: take the slot, load the snapshot, fetch the tokens that providers are shown, listen, report SERVING. Order at the end of
+the node (SIGTERM): report DRAINING, so that /readyz fails; tell each client that its answer is the last one on its connection while the
+load balancer looks (`lame_duck_ms`); stop accepting; let what is under way finish, at most `drain_grace_ms`; account; exit.
 
 Order when a successor serves on the same sockets (SIGUSR1): report RETIRING; stop accepting; finish what there is, for which there
 is no haste; account; exit. No connection is closed under a client that may be about to use it: it is told so with an answer, or
@@ -35,6 +35,7 @@ from gateway.base.snapshot import Encoded
 from gateway.dataplane.calibrations import Calibrations
 from gateway.dataplane.certificates import follow_certificates
 from gateway.dataplane.compile import Pools, Resolve, compile_snapshot, dismantle
+from gateway.dataplane.credentials import Credentials, Fetcher, Source
 from gateway.dataplane.pipeline import Pipeline
 from gateway.dataplane.slices import in_slices
 from gateway.net.edge import RunningEdge, behind_node, native_edge
@@ -85,6 +86,7 @@ class Services(msgspec.Struct):
     http2_listeners: list[socket.socket]
     """Of the Granian edge; empty where the node has none."""
     resolve: Resolve
+    token_source: Source
     log: Log
     counter: Callable[[Registry], TokenCounter]
     spool: Callable[[Registry], Spool]
@@ -123,6 +125,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._on_stop)
         loop.add_signal_handler(signal.SIGUSR1, self._called.set)
         spool = await self._build(self._node.snapshot_file)
+        await self._credentials.begin()
         self._pools.warm()
         await self._open()
         tasks = [asyncio.create_task(step()) for step in (self._beat, self._follow)]
@@ -166,6 +169,8 @@ class Worker:
         self._wheel = Wheel(loop)
         self._wheel.start()
         self._pools = Pools(loop, self._wheel)
+        fetcher = Fetcher(loop, self._wheel)
+        self._credentials = Credentials(services.token_source, fetcher, registry, services.log.event)
         self._table = Table(memory, slot)
         self._pipeline = Pipeline(
             Authenticator(services.pepper), Accountant(registry, spool, services.log), services.log.event
@@ -185,6 +190,7 @@ class Worker:
         return spool
 
     async def _close(self, spool: Spool) -> None:
+        self._credentials.close()
         for pool in self._pools.all():
             pool.close()
         self._wheel.close()
@@ -317,12 +323,16 @@ class Worker:
         snapshot = await in_slices(encoded.decode(), rests=rests)
         await asyncio.to_thread(self._pools.prepare, snapshot.providers)
         admission = Admission(self._table, self._counter, {t.name: t for t in snapshot.teams})
-        steps = compile_snapshot(snapshot, self._pools, self._services.resolve, admission, self._calibrations)
+        resolve, credentials = self._services.resolve, self._credentials
+        steps = compile_snapshot(snapshot, self._pools, resolve, admission, self._calibrations, credentials=credentials)
         compiled = await in_slices(steps, rests=rests)
+        if rests:
+            await credentials.begin()
         before, self._compiled = self._compiled, compiled
         self._pipeline.swap(compiled, admission)
         self._pools.keep(snapshot.providers)
         self._calibrations.keep(snapshot)
+        credentials.keep(snapshot.providers)
         self._generation = generation
         self._memory.set_gauge(self._slot, slots.G_GENERATION, generation)
         self._swaps.add(1)

@@ -132,7 +132,7 @@ class Dialer:
         self._connect_s = provider.timeouts.connect_ms / 1_000
         self._url = url = urlsplit(provider.base_url)
         self._unix_path = unquote(url.netloc) if url.scheme == "http+unix" else None
-        self._host = url.hostname or ""
+        self._host = self.host = url.hostname or ""
         self._port = url.port or _ports.get(url.scheme, 80)
         self.tls = provider_files(provider) if url.scheme == "https" else None
         """Renewed by its owner; each connection takes the context that it has by then."""

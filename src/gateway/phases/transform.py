@@ -8,8 +8,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from _fastpath.wheel import now_ns
 from gateway.base.context import Context, TargetEntry, field
-from gateway.base.errors import ENDPOINT_NOT_SERVED, UNSUPPORTED_PARAMETER, GatewayError
+from gateway.base.errors import (
+    ENDPOINT_NOT_SERVED,
+    PROVIDER_CREDENTIAL_MISSING,
+    UNSUPPORTED_PARAMETER,
+    GatewayError,
+)
 from gateway.base.messages import Lost, Request, plain_path
 from gateway.codec.dialects.openai_chat import native
 from gateway.codec.framing import SERVER_SENT
@@ -72,6 +78,8 @@ def build(ctx: Context) -> bytes | list[bytes]:
             return _translated(ctx, target)
         ctx.follows = Follows(endpoint.dialect, None, reading.request.request)
         head = _with_carried(ctx, head)
+    if target.credential is not None:
+        head = b"%b%b%b" % (head[: -len(_LENGTH)], _credential(target), _LENGTH)
     if ctx.trace_id:
         head = b"%btraceparent: %b\r\n%b" % (head[: -len(_LENGTH)], _child_span(ctx), _LENGTH)
     if target.quirks is not None and endpoint.name == "chat":
@@ -98,6 +106,18 @@ def _fitted(ctx: Context, target: TargetEntry, head: bytes) -> bytes:
     body = target.quirks.fit(ctx.exchange.body, target.model_json, lost, ask_usage=ctx.hide_usage)
     ctx.dropped = _dropped(ctx, lost)
     return b"%b%d\r\n\r\n%b" % (head, len(body), body)
+
+
+def _credential(target: TargetEntry) -> bytes:
+    """The header line that shows who asks, as it is now; raises GatewayError where there is none."""
+    credential = target.credential
+    if credential is None:
+        return b""
+    if now_ns() >= credential.until_ns:
+        what = "has expired and could not be renewed yet" if credential.until_ns else "is still to come"
+        message = f"The gateway's token for the provider {target.provider.name!r} {what}. Try again."
+        raise GatewayError(PROVIDER_CREDENTIAL_MISSING, message)
+    return credential.line
 
 
 def _check_withheld(names: Sequence[str], lost: Lost) -> None:
@@ -152,7 +172,8 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
     else:
         ctx.follows = Follows(kind.dialect, endpoint.dialect, asked.request, kind.framing or SERVER_SENT, ctx.id)
     trace = b"traceparent: %b\r\n" % _child_span(ctx) if ctx.trace_id else b""
-    return b"%b%b%b%b%d\r\n\r\n%b" % (head[: -len(_LENGTH)], fields, trace, _LENGTH, len(body), body)
+    lines = b"%b%b%b" % (fields, _credential(target), trace)
+    return b"%b%b%b%d\r\n\r\n%b" % (head[: -len(_LENGTH)], lines, _LENGTH, len(body), body)
 
 
 def _asked(ctx: Context) -> Asked:

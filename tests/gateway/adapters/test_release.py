@@ -17,7 +17,7 @@ from gateway.adapters.release import (
     require_newer,
     require_resolved,
 )
-from gateway.base.snapshot import Provider, Snapshot, encode
+from gateway.base.snapshot import Auth, Provider, Snapshot, encode
 
 PEPPER = b"p" * 32
 SEAL = Seal(PEPPER)
@@ -109,6 +109,8 @@ def test_references_that_this_node_cannot_resolve_are_named(tmp_path: Path) -> N
         Provider("three", "openai", "https://h/v1", ca_file=str(bad)),
         Provider("four", "openai", "https://h/v1", cert_file=str(bad), key_file=str(tmp_path / "none.key")),
         Provider("five", "openai", "https://h/v1", headers=(("x-plain", "as it stands"), ("x-key", "env:FIVE"))),
+        Provider("six", "azure", "https://h/v1", auth=Auth("entra_client_secret", client_secret="env:SIX")),
+        Provider("seven", "vertex", "https://h/v1", auth=Auth("google_service_account", key_file=str(bad))),
     )
     with pytest.raises(RefusedError) as refused:
         require_resolved(Snapshot("v", providers=providers), resolve)
@@ -119,6 +121,8 @@ def test_references_that_this_node_cannot_resolve_are_named(tmp_path: Path) -> N
         'provider "three": ca_file',
         'provider "four": cert_file',
         'provider "five": there is no env:FIVE',
+        'provider "six": there is no env:SIX',
+        'provider "seven": the file',
     ):
         assert text in str(refused.value)
 

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from gateway.base import snapshot as snapshots
 from gateway.base.errors import ConfigurationError, Problem
 from gateway.base.node import Address, Cors, Http2, Node, Tls, TrustedProxies
-from gateway.base.snapshot import NANO_USD, Aws, Budget, Limits, Price, Provider
-from gateway.control.config import FileSource, SecretError, _yaml, describe, effective, load, outline, resolve
+from gateway.base.snapshot import NANO_USD, Auth, Aws, Budget, Limits, Price, Provider
+from gateway.control.config import FileSource, SecretError, _check, _yaml, describe, effective, load, outline, resolve
 from gateway.control.config._compatible import COMPATIBLE
 from gateway.control.config._compile import encoding_of
 from gateway.control.keys import KeyStore, key_hmac
 from tests.support.certificates import Authority
+from tests.support.token_server import TokenServer
 
 CASES = Path(__file__).parent / "config_cases"
 DOCS = Path(__file__).parents[3] / "docs"
@@ -656,3 +657,65 @@ def test_a_bad_certificate_of_the_second_listener_is_a_mistake(example: Path) ->
     example.write_text(f"{EXAMPLE}http2: {{listen: 0.0.0.0:8443, tls: {{cert_file: c.pem, key_file: c.pem}}}}\n")
     with pytest.raises(ConfigurationError, match=r"http2\.tls\.cert_file: .* cannot be used"):
         load(example, ENVIRON)
+
+
+def test_a_provider_with_auth_compiles_without_its_secrets(tmp_path: Path) -> None:
+    with TokenServer() as issuer:
+        issuer.write_key(tmp_path / "key.json")
+        private = issuer.private_parts()
+    (tmp_path / "g.yaml").write_text(
+        """\
+providers:
+  vertex: {kind: vertex, base_url: https://v.example/v1, auth: {kind: google_service_account, key_file: key.json}}
+  azure:
+    kind: azure
+    base_url: https://a.example/openai/v1
+    auth:
+      {kind: entra_client_secret, tenant_id: t, client_id: c, client_secret: env:OTHER_KEY, endpoint: "https://login.example/"}
+  pod: {kind: azure, base_url: https://a.example/openai/v1, auth: {kind: entra_workload_identity, token_file: pod, scope: s}}
+models:
+  m: {targets: [{provider: vertex, price: {input_usd_per_million: 1, output_usd_per_million: 1}}]}
+"""
+    )
+    loaded = load(tmp_path / "g.yaml", ENVIRON)
+    assert not loaded.warnings
+    vertex, azure, pod = loaded.snapshot.providers
+    assert vertex.auth == Auth("google_service_account", key_file=str(tmp_path / "key.json"))
+    assert azure.auth == Auth(
+        "entra_client_secret", "https://login.example", tenant_id="t", client_id="c", client_secret="env:OTHER_KEY"
+    )
+    assert pod.auth == Auth("entra_workload_identity", scope="s", token_file=str(tmp_path / "pod"))
+    assert [provider.references() for provider in loaded.snapshot.providers] == [[], ["env:OTHER_KEY"], []]
+    encoded = snapshots.encode(loaded.snapshot)
+    assert snapshots.decode(encoded) == loaded.snapshot
+    shown = encoded.decode() + effective(tmp_path / "g.yaml", ENVIRON)
+    assert CANARY not in shown and not [line for line in private if line in shown]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"type": "authorized_user"}, 'has no `"type": "service_account"`'),
+        ({"client_email": None}, "Expected `str`, got `null` - at `$.client_email`"),
+        ({"private_key": "canary"}, "its `private_key` is no private key in PEM"),
+        ({"token_uri": "http://oauth2.example/token"}, "its `token_uri` http:// would send the secret in clear"),
+        ({"token_uri": "https://user:canary@oauth2.example/token"}, "its `token_uri` is no URL of a token endpoint"),
+    ],
+)
+def test_a_key_file_that_is_none_is_a_mistake(fields: dict[str, object], message: str, tmp_path: Path) -> None:
+    with TokenServer() as issuer:
+        issuer.write_key(tmp_path / "key.json", **fields)
+    auth = "{kind: google_service_account, key_file: key.json}"
+    (tmp_path / "g.yaml").write_text(
+        f"providers:\n  v: {{kind: vertex, base_url: https://v.example/v1, auth: {auth}}}\n"
+    )
+    (found,) = findings(tmp_path / "g.yaml")
+    assert message in found and "canary" not in found
+
+
+def test_at_most_so_many_providers_have_tokens(tmp_path: Path) -> None:
+    auth = "{kind: azure, base_url: https://a.example/v1, auth: {kind: entra_managed_identity}}"
+    lines = [f"  p{i}: {auth}" for i in range(_check.MAX_TOKEN_PROVIDERS + 1)]
+    (tmp_path / "g.yaml").write_text("\n".join(["providers:", *lines, ""]))
+    (found,) = findings(tmp_path / "g.yaml")
+    assert found.endswith("providers.p64.auth: is one too many: at most 64 providers may have `auth`")

@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from _fastpath.wheel import now_ns
+from gateway.base.context import Credential
+from gateway.base.snapshot import Auth, Model, Target
 from gateway.phases.transform import JOIN_BYTES, request_head
 from tests.support.rig import Rig
 
@@ -109,3 +112,34 @@ def test_a_head_without_a_credential_and_with_headers_of_the_operator() -> None:
     request, _ = parsed(head)
     assert b"authorization" not in dict(request.headers)
     assert dict(request.headers)[b"x-a"] == b"b"
+
+
+def test_a_credential_that_expires_is_shown_as_long_as_it_is_valid(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, kinds={"one": "azure"}, fields={"one": {"auth": Auth("entra_managed_identity")}})
+    (target,) = rig.compiled.models["m"].targets
+    credential = target.credential = Credential()
+    exchange = rig.ask()
+    assert exchange.status == 503 and exchange.answer_headers["retry-after"] == "1"
+    assert rig.record.code == "provider_credential_missing"
+    credential.line, credential.until_ns = b"authorization: Bearer first\r\n", now_ns() + 60_000_000_000
+    for body, path in ((None, "/v1/chat/completions"), (MESSAGES, "/v1/messages")):  # as it is, and translated
+        rig.ask(body, path=path)
+        assert rig.connection().request.count(b"\r\nauthorization: Bearer first\r\n") == 1
+    credential.line = b"authorization: Bearer second\r\n"
+    rig.ask(headers={b"traceparent": b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01"})
+    request = rig.connection().request
+    assert b"\r\nauthorization: Bearer second\r\n" in request and b"first" not in request
+    credential.until_ns = now_ns()
+    assert b"has expired and could not be renewed" in rig.ask().sent
+
+
+def test_a_provider_whose_credential_is_missing_is_passed_over_for_another(tmp_path: Path) -> None:
+    models = (Model("m", (Target("one", "a"), Target("two", "b"))),)
+    rig = Rig(tmp_path, models=models)
+    rig.compiled.models["m"].targets[0].credential = Credential()
+    for _ in range(3):
+        rig.ask()
+    assert rig.pools["one"].made == [] and len(rig.pools["two"].made) == 3
+
+
+MESSAGES = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hello"}]}'

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.base.addresses import Networks, Reach, packed, reach
+from gateway.base.credentials import check_endpoint
 from gateway.base.node import Address
 from gateway.control import _urls
 from gateway.control.config._kinds import Secret, credential_fault
@@ -35,6 +36,7 @@ def check(values: Values, root: Node | None, reading: Reading) -> None:
     _fleet(values, reading)
     for name, provider in values.get("providers", {}).items():
         _provider(("providers", name), provider, reading)
+    _too_many_tokens(values, reading)
     for name, model in values.get("models", {}).items():
         _model(name, model, reading)
     if not names_of(root, "models") and "redis" not in values and not reading.problems:
@@ -91,11 +93,22 @@ _CREDENTIALS = {
     "anthropic": "x-api-key",
     "gemini": "x-goog-api-key",
     "bedrock": "authorization",
+    "vertex": "x-goog-api-key",
 }
 """As which header each kind is sent its key, in lower case."""
 
 
 _GOVERNING = ("model", "messages", "messages.role", "messages.content", "stream")
+MAX_TOKEN_PROVIDERS = 64
+"""Providers with `auth`: each worker keeps a token for each of them."""
+_OF_AUTH: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    # what each kind of `auth` must have, and what it may
+    "google_service_account": (("key_file",), ("scope",)),
+    "google_metadata": ((), ("scope", "endpoint")),
+    "entra_client_secret": (("tenant_id", "client_id", "client_secret"), ("scope", "endpoint")),
+    "entra_managed_identity": ((), ("client_id", "scope", "endpoint")),
+    "entra_workload_identity": ((), ("tenant_id", "client_id", "token_file", "scope", "endpoint")),
+}
 
 
 def _callers(values: Values, reading: Reading) -> None:
@@ -138,6 +151,8 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
             reading.error(here, "is what `api_key` is sent as; keep one of them")
         elif name.lower() in _SIGNED and "aws" in provider:
             reading.error(here, "is what `aws` signs or is shown by; keep one of them")
+        elif name.lower() == "authorization" and "auth" in provider:
+            reading.error(here, "is what `auth` is sent as; keep one of them")
         elif name.lower() == "anthropic-version" and provider.get("kind") == "anthropic":
             reading.error(here, "is sent as the caller or the gateway speaks it; leave it out")
         elif fault := credential_fault(name, value):
@@ -160,6 +175,10 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
             (*path, "responses"), "`native` is of the kinds `openai` and `azure`, the latter without `api_version`"
         )
     _provider_aws(path, provider, reading)
+    if "auth" in provider:
+        _auth((*path, "auth"), provider["auth"], reading)
+        if "api_key" in provider:
+            reading.error((*path, "auth"), "stands beside `api_key`; a provider is shown one of them")
     _provider_tls(path, provider, reading)
     _provider_address(path, provider, reading)
 
@@ -176,6 +195,39 @@ def _provider_aws(path: Path_, provider: Values, reading: Reading) -> None:
         reading.error((*path, "aws"), "stands beside `api_key`; keep one of them")
     if "region" not in aws and "base_url" in provider and not _urls.aws_region(provider["base_url"]):
         reading.error((*path, "aws"), "has no `region`, and base_url does not tell it; write one, such as us-east-1")
+
+
+def _auth(path: Path_, auth: Values, reading: Reading) -> None:
+    kind = auth.get("kind")
+    if kind is None:
+        return
+    needed, admitted = _OF_AUTH[kind]
+    for name in auth:
+        if name != "kind" and name not in (*needed, *admitted):
+            kinds = ", ".join(f"`{each}`" for each, (must, may) in _OF_AUTH.items() if name in (*must, *may))
+            reading.error((*path, name), f"is of {kinds}; this one is `{kind}`")
+    for name in needed:
+        if name not in auth and (*path, name) not in reading.marks:  # else it stands there, and is told to be wrong
+            reading.error(
+                (*path, name), f"is missing; a token of the kind `{kind}` is asked for with {_listed(needed)}"
+            )
+    if "endpoint" in auth:
+        try:
+            auth["endpoint"] = check_endpoint(auth["endpoint"].rstrip("/"), kind)
+        except ValueError as error:
+            reading.error((*path, "endpoint"), str(error))
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    *first, last = (f"`{name}`" for name in names)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _too_many_tokens(values: Values, reading: Reading) -> None:
+    with_auth = [name for name, provider in values.get("providers", {}).items() if "auth" in provider]
+    for name in with_auth[MAX_TOKEN_PROVIDERS:]:
+        message = f"is one too many: at most {MAX_TOKEN_PROVIDERS} providers may have `auth`"
+        reading.error(("providers", name, "auth"), message)
 
 
 def _provider_tls(path: Path_, provider: Values, reading: Reading) -> None:

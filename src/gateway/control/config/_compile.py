@@ -13,7 +13,20 @@ import msgspec
 
 from gateway.base import redis_url
 from gateway.base.node import Admin, Bounds, Cors, Http2, Node, ServerTimeouts, Tls, TrustedProxies
-from gateway.base.snapshot import Aws, Budget, Key, Limits, Model, Price, Provider, Snapshot, Target, Team, Timeouts
+from gateway.base.snapshot import (
+    Auth,
+    Aws,
+    Budget,
+    Key,
+    Limits,
+    Model,
+    Price,
+    Provider,
+    Snapshot,
+    Target,
+    Team,
+    Timeouts,
+)
 from gateway.control import _urls
 from gateway.control.config._kinds import Secret
 from gateway.control.config._reading import Reading
@@ -165,6 +178,7 @@ def _provider(name: str, values: Values) -> Provider:
         base_url=values["base_url"],
         api_key=api_key.reference if api_key else None,
         aws=_aws(values["aws"], values["base_url"]) if "aws" in values else None,
+        auth=_auth(values["auth"]) if "auth" in values else None,
         api_version=values.get("api_version"),
         max_tokens_field=values.get("max_tokens_field"),
         unsupported_params=tuple(values.get("unsupported_params", ())),
@@ -192,6 +206,11 @@ def _aws(values: Values, base_url: str) -> Aws:
         values["secret_access_key"].reference,
         token.reference if token else None,
     )
+
+
+def _auth(values: Values) -> Auth:
+    fields: Values = {name: _published(value) for name, value in values.items()}
+    return Auth(**fields)
 
 
 def _answers_responses(values: Values) -> bool:

@@ -22,6 +22,7 @@ import msgspec
 
 from gateway.base import redis_url
 from gateway.base.addresses import UNIX
+from gateway.base.credentials import read_service_account
 from gateway.base.node import Address
 from gateway.base.snapshot import NANO_USD
 from gateway.control import _urls
@@ -345,6 +346,24 @@ class FilePath(Kind, frozen=True, kw_only=True):
 
     def words(self) -> str:
         return "the path of a file that can be read" if self.must_exist else "a path"
+
+
+class ServiceAccountFile(FilePath, frozen=True, kw_only=True):
+    """The path of a Google service account's key. It is read at once, so that a wrong one is found before it is needed."""
+
+    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> str:
+        file = reading.path(node.text)
+        reading.watch(file)
+        try:
+            read_service_account(file).signer()
+        except ValueError as error:
+            if reading.needs(path) or file.exists():
+                raise
+            reading.warn(path, f"is not here, as it must be on each node: {error}")
+        return str(file)
+
+    def words(self) -> str:
+        return "the path of the JSON file that holds the key of a Google service account"
 
 
 class Usd(Kind, frozen=True, kw_only=True):

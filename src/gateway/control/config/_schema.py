@@ -6,6 +6,7 @@ structs in `gateway.base`: they stand there alone.
 
 from __future__ import annotations
 
+from gateway.base.credentials import ISSUERS
 from gateway.base.node import Bounds, Cors, Node, ServerTimeouts
 from gateway.base.snapshot import Model, Provider, Target, Timeouts
 from gateway.control.config._compatible import COMPATIBLE
@@ -32,6 +33,7 @@ from gateway.control.config._kinds import (
     Reference,
     SecretReference,
     ServerUrl,
+    ServiceAccountFile,
     Usd,
     Workers,
 )
@@ -124,17 +126,54 @@ AWS = Record(
     }
 )
 
+AUTH = Record(
+    fields={
+        "kind": Field(
+            Choice(of=tuple(ISSUERS)),
+            "`google_service_account`: for the key in `key_file`. `google_metadata`: of the account that the machine or the pod runs as. "
+            "`entra_client_secret`: of a registered application, for its secret. `entra_managed_identity`: of the machine. "
+            "`entra_workload_identity`: of the pod.",
+            required=True,
+        ),
+        "key_file": Field(ServiceAccountFile(), "Of `google_service_account`: its key, as Google's console writes it."),
+        "tenant_id": Field(
+            Name(what="a tenant", longest=100),
+            "Of `entra_client_secret` and `entra_workload_identity`. Absent in the latter: AZURE_TENANT_ID of the node.",
+        ),
+        "client_id": Field(
+            Name(what="a client's id", longest=100),
+            "The application's, or the managed identity's where the machine has several. Absent in `entra_workload_identity`: AZURE_CLIENT_ID "
+            "of the node.",
+        ),
+        "client_secret": Field(SecretReference(), "Of `entra_client_secret`."),
+        "token_file": Field(
+            FilePath(must_exist=False),
+            "Of `entra_workload_identity`: what the pod shows of itself. Absent: AZURE_FEDERATED_TOKEN_FILE of the node.",
+        ),
+        "scope": Field(
+            Name(what="a scope", longest=500),
+            "What the token is good for. Absent: https://www.googleapis.com/auth/cloud-platform, and for Entra "
+            "https://cognitiveservices.azure.com/.default.",
+        ),
+        "endpoint": Field(
+            Name(what="a URL", longest=500),
+            "Who issues the tokens, where that is not the documented one: another cloud's authority, such as https://login.microsoftonline.us. "
+            "A service account's key says it itself.",
+        ),
+    }
+)
+
 PROVIDER = PresetRecord(
     preset="kind",
     presets=COMPATIBLE,
     needed=("base_url",),
     fields={
         "kind": Field(
-            Choice(of=("openai", "azure", "anthropic", "gemini", "bedrock", *COMPATIBLE)),
+            Choice(of=("openai", "azure", "anthropic", "gemini", "vertex", "bedrock", *COMPATIBLE)),
             "The dialect it speaks. `openai`: OpenAI and all that is compatible with it. `azure`: the same with Azure's "
             "key, and its deployments where `api_version` is set. `anthropic`: Anthropic's Messages. `gemini`: Google's generateContent. "
-            "`bedrock`: Amazon Bedrock's Converse. All others are of the kind `openai`, with the values of docs/dialects.md for what stands "
-            "here not.",
+            "`vertex`: the same at Vertex AI. `bedrock`: Amazon Bedrock's Converse. All others are of the kind `openai`, with the values of "
+            "docs/dialects.md for what stands here not.",
             required=True,
         ),
         "base_url": Field(
@@ -145,6 +184,11 @@ PROVIDER = PresetRecord(
         "aws": Field(
             AWS,
             "Of a provider of the kind `bedrock`, in place of `api_key`: requests are signed (Signature Version 4).",
+        ),
+        "auth": Field(
+            AUTH,
+            "In place of `api_key`: a token of Google or of Microsoft Entra, which each worker fetches and renews ahead of its end; it is "
+            "sent as `authorization: Bearer`.",
         ),
         "api_version": Field(
             Name(what="a version of Azure's API", longest=40),
