@@ -755,7 +755,8 @@ cdef class CacheKeys:
     cpdef bytes key(self, bytes body, bytes context):
         """The 16 bytes of the body's key."""
         cdef Walk walk
-        cdef Sum sum
+        cdef Sum sum, left_out
+        cdef Sum* into
         cdef Item* member
         cdef uint64_t digest[2]
         cdef uint8_t turns[FEW]
@@ -767,11 +768,13 @@ cdef class CacheKeys:
             if take_body(&walk, turns) < 0:
                 refuse(&walk.scan)
             begin_sum(&sum, self._keys.k)
+            begin_sum(&left_out, self._keys.k)
             put(&sum, &self._keys, ROOT, 0)
             put_string(&sum, &self._keys, <const uint8_t*>PyBytes_AS_STRING(context), PyBytes_GET_SIZE(context))
             for i in range(walk.count):
                 member = in_turn(walk.items, walk.count, turns, i)
-                if not self._leaves_out(member.key, member.key_size) and put_member(&sum, &walk, member) < 0:
+                into = &left_out if self._leaves_out(member.key, member.key_size) else &sum
+                if put_member(into, &walk, member) < 0:     # escapes are judged here, in what is left out too
                     refuse(&walk.scan)
             end_sum(&sum, digest)
             return PyBytes_FromStringAndSize(<const char*>digest, BLOCK)

@@ -226,6 +226,11 @@ def test_what_differs_has_another_key() -> None:
         assert key(body) == TWIN.key(body.encode(), b"")
 
 
+@pytest.mark.parametrize("value", [r'"\ud"', r'"\ud83"', r'"a\x"', r'["\u12"]', r'{"\u":1}', "01", "[1,]", "1.e5"])
+def test_what_is_left_out_is_judged_all_the_same(value: str) -> None:
+    assert fault(f'{{"metadata": {value}}}') == fault(f'{{"a": {value}}}') == "syntax"
+
+
 def test_tenant_secret_context_and_what_is_left_out_are_parts_of_the_key() -> None:
     body = b'{"model":"m"}'
     makers = [
