@@ -23,7 +23,7 @@ PIECE = 50
 """Models or keys in a line of the encoded snapshot: so many are decoded without a rest, in about 0.1 ms."""
 
 Period = Literal["day", "week", "month", "total"]
-ProviderKind = Literal["openai", "azure", "anthropic", "gemini", "vertex", "bedrock"]
+ProviderKind = Literal["openai", "azure", "anthropic", "gemini", "vertex", "vertex_anthropic", "bedrock"]
 
 
 class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -1,8 +1,9 @@
 """The kinds of providers, and what each answers in its own dialect.
 
 Sources: API references of OpenAI ("Chat", "Completions", "Embeddings", "Responses"), Anthropic ("Messages", "Count Message tokens",
-"Versioning"), Google ("generateContent", "countTokens"; the key as `x-goog-api-key`; of Vertex AI "publishers.models"), Microsoft ("Azure
-OpenAI in Azure AI Foundry Models": the v1 API and dated versions), Amazon ("Converse", "ConverseStream", "Amazon Bedrock API keys").
+"Versioning", "Claude on Vertex AI"), Google ("generateContent", "countTokens"; the key as `x-goog-api-key`; of Vertex AI
+"publishers.models"), Microsoft ("Azure OpenAI in Azure AI Foundry Models": the v1 API and dated versions), Amazon ("Converse",
+"ConverseStream", "Amazon Bedrock API keys").
 """
 
 from __future__ import annotations
@@ -81,5 +82,20 @@ KINDS: dict[ProviderKind, Kind] = {
         conversation="generate",
         conversation_stream="generate_stream",
         credential="x-goog-api-key: {}",
+        fit=gemini.for_vertex,
+    ),
+    "vertex_anthropic": Kind(
+        "vertex_anthropic",
+        anthropic.DIALECT,
+        (
+            ("messages", "/publishers/anthropic/models/{model}:rawPredict"),
+            ("messages_stream", "/publishers/anthropic/models/{model}:streamRawPredict"),
+            ("count_tokens", "/publishers/anthropic/models/count-tokens:rawPredict"),
+        ),
+        conversation="messages",
+        conversation_stream="messages_stream",
+        must_be_bounded=True,
+        fit=anthropic.for_vertex,
+        keeps=frozenset({b"anthropic-version"}),  # its version stands in the body
     ),
 }

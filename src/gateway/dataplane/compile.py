@@ -195,7 +195,7 @@ class Heads:
         """By the endpoint's name."""
         if not self._of_model:
             return self._fixed
-        quoted = quote(model, safe="")
+        quoted = quote(model, safe="@")  # which stands in names at Vertex AI, and as itself in a path (RFC 3986)
         return self._fixed | {
             name: self._head(path.format(model=quoted, api_version=self._api_version)) for name, path in self._of_model
         }

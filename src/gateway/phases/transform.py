@@ -70,14 +70,16 @@ def build(ctx: Context) -> bytes | list[bytes]:
     head = target.heads.get(endpoint.name)
     if head is None:
         return _translated(ctx, target)
-    body = ctx.exchange.body
+    body, rewritten = ctx.exchange.body, False
     if not endpoint.native:
         if endpoint.withheld:
             _check_withheld(endpoint.withheld, reading.request.lost)
         if target.kind.dialect is endpoint.dialect and MARK in body and endpoint.translates:
             return _translated(ctx, target)
         ctx.follows = Follows(endpoint.dialect, None, reading.request.request)
-        head = _with_carried(ctx, head)
+        head = _with_carried(ctx, target, _head_of(target, endpoint.name, reading.stream))
+        if target.kind.fit is not None:
+            body, rewritten = target.kind.fit(endpoint.name, body, target.target.model, _version(ctx)), True
     if target.credential is not None:
         head = b"%b%b%b" % (head[: -len(_LENGTH)], _credential(target), _LENGTH)
     if ctx.trace_id:
@@ -86,7 +88,9 @@ def build(ctx: Context) -> bytes | list[bytes]:
         return _fitted(ctx, target, head)
     ctx.hide_usage = reading.stream and not reading.include_usage and endpoint.generates
     if ctx.hide_usage or (
-        reading.model_start >= 0 and body[reading.model_start : reading.model_end] != target.model_json
+        not rewritten
+        and reading.model_start >= 0
+        and body[reading.model_start : reading.model_end] != target.model_json
     ):
         pieces = native.splice(body, reading, target.model_json, ask_usage=ctx.hide_usage)
     elif len(body) <= JOIN_BYTES:
@@ -108,6 +112,16 @@ def _fitted(ctx: Context, target: TargetEntry, head: bytes) -> bytes:
     return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
 
+def _head_of(target: TargetEntry, name: str, stream: bool) -> bytes:
+    """The head of a request to an endpoint that the target answers itself."""
+    kind = target.kind
+    return target.heads[(stream and name == kind.conversation and kind.conversation_stream) or name]
+
+
+def _version(ctx: Context) -> bytes:
+    return ctx.exchange.header(b"anthropic-version") or b""
+
+
 def _credential(target: TargetEntry) -> bytes:
     """The header line that shows who asks, as it is now; raises GatewayError where there is none."""
     credential = target.credential
@@ -127,13 +141,13 @@ def _check_withheld(names: Sequence[str], lost: Lost) -> None:
             raise GatewayError(UNSUPPORTED_PARAMETER, message, param=name)
 
 
-def _with_carried(ctx: Context, head: bytes) -> bytes:
+def _with_carried(ctx: Context, target: TargetEntry, head: bytes) -> bytes:
     """The head with what its dialect's callers tell by header lines."""
     assert ctx.endpoint is not None
     lines = []
     for name, default in ctx.endpoint.carried:
         value = b",".join(ctx.exchange.values(name)) or default
-        if value:
+        if value and name not in target.kind.keeps:
             lines.append(b"%b: %b\r\n" % (name, value))
     return b"".join([head[: -len(_LENGTH)], *lines, _LENGTH]) if lines else head
 
@@ -163,12 +177,15 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
     ctx.dropped = _dropped(ctx, asked.lost, lost)
     ctx.hide_usage = False
     asks = (request.stream and kind.conversation_stream) or kind.conversation
+    if kind.fit is not None:
+        version = _version(ctx) if kind.dialect is endpoint.dialect else b""
+        body = kind.fit(kind.conversation, body, target.target.model, version)
     head, fields = target.heads[asks], kind.fields
     if target.signings is not None:
         fields += target.signings[asks].fields(body)
     if kind.dialect is endpoint.dialect:
         ctx.follows = Follows(endpoint.dialect, None, asked.request)
-        head, fields = _with_carried(ctx, target.heads[endpoint.name]), b""
+        head, fields = _with_carried(ctx, target, _head_of(target, endpoint.name, request.stream)), b""
     else:
         ctx.follows = Follows(kind.dialect, endpoint.dialect, asked.request, kind.framing or SERVER_SENT, ctx.id)
     trace = b"traceparent: %b\r\n" % _child_span(ctx) if ctx.trace_id else b""

@@ -94,6 +94,7 @@ _CREDENTIALS = {
     "gemini": "x-goog-api-key",
     "bedrock": "authorization",
     "vertex": "x-goog-api-key",
+    "vertex_anthropic": "authorization",
 }
 """As which header each kind is sent its key, in lower case."""
 

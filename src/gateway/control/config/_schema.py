@@ -169,11 +169,11 @@ PROVIDER = PresetRecord(
     needed=("base_url",),
     fields={
         "kind": Field(
-            Choice(of=("openai", "azure", "anthropic", "gemini", "vertex", "bedrock", *COMPATIBLE)),
+            Choice(of=("openai", "azure", "anthropic", "gemini", "vertex", "vertex_anthropic", "bedrock", *COMPATIBLE)),
             "The dialect it speaks. `openai`: OpenAI and all that is compatible with it. `azure`: the same with Azure's "
             "key, and its deployments where `api_version` is set. `anthropic`: Anthropic's Messages. `gemini`: Google's generateContent. "
-            "`vertex`: the same at Vertex AI. `bedrock`: Amazon Bedrock's Converse. All others are of the kind `openai`, with the values of "
-            "docs/dialects.md for what stands here not.",
+            "`vertex`: the same at Vertex AI. `vertex_anthropic`: Anthropic's models at Vertex AI. `bedrock`: Amazon Bedrock's Converse. "
+            "All others are of the kind `openai`, with the values of docs/dialects.md for what stands here not.",
             required=True,
         ),
         "base_url": Field(

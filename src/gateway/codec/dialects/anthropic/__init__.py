@@ -5,6 +5,7 @@
     _answer, _finish, _usage                                       whole answers
     _stream_reader, _stream_writer                                 the same as they are made
     _errors, _parts                                                errors; what several share
+    _vertex                                                        what Vertex AI wants otherwise
 
 Source of the format: Anthropic's API reference (platform.claude.com/docs/en/api), in its versions 2023-06-01 and 2026-10-21, and the types
 of its official Python client, release 2.13.
@@ -23,6 +24,7 @@ from gateway.codec.dialects.anthropic._request import VERSIONS
 from gateway.codec.dialects.anthropic._stream_reader import Reader
 from gateway.codec.dialects.anthropic._stream_writer import Writer
 from gateway.codec.dialects.anthropic._thinking import write_sampling, write_thinking
+from gateway.codec.dialects.anthropic._vertex import for_vertex
 
 __all__ = [
     "DIALECT",
@@ -30,6 +32,7 @@ __all__ = [
     "WRITTEN_VERSION",
     "Anthropic",
     "Traits",
+    "for_vertex",
     "traits_of",
     "write_sampling",
     "write_thinking",

@@ -6,7 +6,7 @@
     _answer          _stream_reader, _partial_args                  _stream_writer
     _parts           parts to blocks   _write_parts                 blocks to parts
     _media, _arguments, _signature, _schema, _citations, _logprobs, _usage, _finish     what those are made of
-    _errors
+    _errors          _vertex: what Vertex AI wants otherwise
 
 Model and delivery stand in the path, so a request is read with neither, and its body is written with neither.
 """
@@ -23,8 +23,9 @@ from . import _answer, _errors, _read_request, _write_request
 from ._count import read_count, read_count_request, write_count, write_count_request
 from ._stream_reader import StreamReader
 from ._stream_writer import StreamWriter
+from ._vertex import for_vertex
 
-__all__ = ["DIALECT", "read_count", "read_count_request", "write_count", "write_count_request"]
+__all__ = ["DIALECT", "for_vertex", "read_count", "read_count_request", "write_count", "write_count_request"]
 
 
 class _Gemini:
