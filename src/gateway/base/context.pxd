@@ -8,6 +8,7 @@ from _fastpath.usage cimport Rates, Usage
 cdef class Credential:
     cdef public bytes line
     cdef public int64_t until_ns
+    cdef public object on_refused
 
 cdef class TargetEntry:
     cdef public object target, provider, pool, kind

@@ -171,9 +171,11 @@ def record_part(**fields: str) -> bytes:
 class Credential:
     """What a provider is shown, where that changes while a snapshot serves. Whoever renews it replaces both fields at once."""
 
-    __slots__ = ("line", "until_ns")
+    __slots__ = ("line", "on_refused", "until_ns")
 
-    def __init__(self) -> None:
+    def __init__(self, on_refused: Callable[[], object]) -> None:
+        self.on_refused = on_refused
+        """Called when the provider has refused it: it may have been revoked, or be older than this machine's clock knows."""
         self.line = b""
         """The header line with its CRLF."""
         self.until_ns = 0

@@ -195,7 +195,7 @@ class Heads:
         """By the endpoint's name."""
         if not self._of_model:
             return self._fixed
-        quoted = quote(model, safe="@")  # which stands in names at Vertex AI, and as itself in a path (RFC 3986)
+        quoted = _in_path(model)
         return self._fixed | {
             name: self._head(path.format(model=quoted, api_version=self._api_version)) for name, path in self._of_model
         }
@@ -205,11 +205,16 @@ class Heads:
         signer = self._signer
         if signer is None:
             return None
-        quoted = quote(model, safe="")
+        quoted = _in_path(model)
         return {name: PathSigning(signer, self._path + path.format(model=quoted)) for name, path in self._of_model}
 
     def _head(self, path: str) -> bytes:
         return request_head(self._path + path, self._host, self._credential, self._fields, self._accept)
+
+
+def _in_path(model: str) -> str:
+    """A model's name as one segment of a path (RFC 3986); `@`, which names at Vertex AI hold, stands in it as itself."""
+    return quote(model, safe="@")
 
 
 def _signer(aws: Aws, host: str, resolve: Resolve) -> Signer:

@@ -2,7 +2,8 @@
 
 Each provider with `auth` has a keeper: one task, so one question at a time. It renews the token when between 65 % and 75 % of its life
 are over, and until it has another the old one is shown, up to shortly before its end: what is sent must still arrive. A question that
-fails is repeated with back-off. A provider without a valid token is answered for with 503 at once, or by another target.
+fails is repeated with back-off, and a token that its provider refuses (401) is replaced ahead of its time. A provider without a valid
+token is answered for with 503 at once, or by another target.
 
 Tokens stand in the worker's memory alone. They outlive snapshots: a provider whose `auth` a new one leaves unchanged keeps its own.
 """
@@ -37,6 +38,8 @@ LEAST_PAUSE_S = 0.5
 """Between two questions, however short a token lives."""
 MAX_PAUSE_S = 30.0
 """Between two questions that fail."""
+REFUSED_PAUSE_S = 10.0
+"""From a question to one that is asked because the provider has refused the token."""
 
 _S = 1_000_000_000
 """In nanoseconds."""
@@ -116,7 +119,7 @@ class _Keeper:
     def __init__(
         self, provider: Provider, source: TokenSource, fetcher: Fetcher, registry: Registry, report: Report
     ) -> None:
-        self.credential = Credential()
+        self.credential = Credential(self._on_refused)
         self.tried = asyncio.Event()
         """The first question has an answer."""
         self._provider = provider
@@ -129,6 +132,7 @@ class _Keeper:
         self._missing = registry.gauge("throughway_provider_tokens_missing", labels)
         self._failed = 0
         """In a row."""
+        self._asked_ns = 0
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -145,6 +149,10 @@ class _Keeper:
         if self._failed:
             self._woken.set()
 
+    def _on_refused(self) -> None:
+        if now_ns() - self._asked_ns >= REFUSED_PAUSE_S * _S:
+            self._woken.set()
+
     def show(self) -> None:
         """Tells the metrics whether there is a valid token."""
         self._missing.set(now_ns() >= self.credential.until_ns)
@@ -157,7 +165,7 @@ class _Keeper:
 
     async def _run(self) -> None:
         while True:
-            asked_ns = now_ns()
+            asked_ns = self._asked_ns = now_ns()
             try:
                 token = await self._fetcher(self._provider, self._source)
             except TokenError as error:

@@ -464,6 +464,8 @@ class Relay:
         told = provider_message(body) if self.ctx.follows is None else target.kind.dialect.read_error(body)
         if named is not None and told.code is None:
             told.code = type_named(named.decode("latin-1"))
+        if status == 401 and target.credential is not None:
+            target.credential.on_refused()
         fault, shown = _classify(status)
         message = told.message or f"HTTP status {status} without a message"
         self._fail(

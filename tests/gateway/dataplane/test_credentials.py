@@ -255,6 +255,29 @@ def test_a_token_outlives_a_snapshot_that_leaves_its_provider_unchanged(issuer: 
     uvloop.run(main())
 
 
+def test_a_token_that_its_provider_refuses_is_replaced_but_not_at_each_refusal(
+    issuer: TokenServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REFUSED_PAUSE_S", 0.3)
+
+    async def main() -> None:
+        async with running(tmp_path) as worker:
+            credential = worker.of(auth_of("google_metadata", issuer, tmp_path))
+            await worker.credentials.begin()
+            first = shown(credential)
+            for _ in range(100):
+                credential.on_refused()
+            await asyncio.sleep(0.2)
+            assert shown(credential) == first, "it is new: another one would be refused, too"
+            await asyncio.sleep(0.2)
+            for _ in range(100):
+                credential.on_refused()
+            await until(lambda: shown(credential) != first)
+            assert len(issuer.asked) == 2 and worker.failures == []
+
+    uvloop.run(main())
+
+
 def test_a_provider_without_auth_has_no_token(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path) as worker:

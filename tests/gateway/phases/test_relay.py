@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from _fastpath.wheel import now_ns
 from gateway.base.addresses import Networks
+from gateway.base.context import Credential
 from gateway.base.snapshot import Budget, Key, Limits, Model, Target
 from gateway.net.guard import AddressGuard
 from gateway.phases.relay import COLLECT_BYTES
@@ -683,3 +685,15 @@ def test_a_call_that_its_own_callers_deadline_ended_is_billed_for_its_prompt(tmp
     first = rig.keeper.records[0]
     assert (first.code, first.input_tokens, first.output_tokens, first.estimated) == ("deadline_exceeded", 11, 0, True)
     assert first.cost_nano_usd == 11 * 150
+
+
+@pytest.mark.parametrize(("status", "told"), [(401, 1), (403, 0), (400, 0), (500, 0)])
+def test_who_keeps_a_credential_is_told_when_it_is_refused(tmp_path: Path, status: int, told: int) -> None:
+    calls: list[int] = []
+    rig = Rig(tmp_path)
+    (target,) = rig.compiled.models["m"].targets
+    target.credential = Credential(lambda: calls.append(1))
+    target.credential.until_ns = now_ns() + 60_000_000_000
+    exchange = rig.ask()
+    rig.sink().on_response(response_head(status), b'{"error":{"message":"It was refused."}}')
+    assert exchange.status >= 400 and len(calls) == told

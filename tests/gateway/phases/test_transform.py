@@ -117,7 +117,7 @@ def test_a_head_without_a_credential_and_with_headers_of_the_operator() -> None:
 def test_a_credential_that_expires_is_shown_as_long_as_it_is_valid(tmp_path: Path) -> None:
     rig = Rig(tmp_path, kinds={"one": "azure"}, fields={"one": {"auth": Auth("entra_managed_identity")}})
     (target,) = rig.compiled.models["m"].targets
-    credential = target.credential = Credential()
+    credential = target.credential = Credential(lambda: None)
     exchange = rig.ask()
     assert exchange.status == 503 and exchange.answer_headers["retry-after"] == "1"
     assert rig.record.code == "provider_credential_missing"
@@ -136,7 +136,7 @@ def test_a_credential_that_expires_is_shown_as_long_as_it_is_valid(tmp_path: Pat
 def test_a_provider_whose_credential_is_missing_is_passed_over_for_another(tmp_path: Path) -> None:
     models = (Model("m", (Target("one", "a"), Target("two", "b"))),)
     rig = Rig(tmp_path, models=models)
-    rig.compiled.models["m"].targets[0].credential = Credential()
+    rig.compiled.models["m"].targets[0].credential = Credential(lambda: None)
     for _ in range(3):
         rig.ask()
     assert rig.pools["one"].made == [] and len(rig.pools["two"].made) == 3
