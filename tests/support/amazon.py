@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -107,23 +108,30 @@ def request_faults(body: bytes, model: str = "m") -> str:
     """What botocore's model of the service finds wrong with a request of Converse; "" for nothing."""
     shape = MODEL.operation_model("Converse").input_shape
     asked = {**json.loads(body), "modelId": model}
-    unknown = sorted(set(asked) - set(shape.members))
     report = ParamValidator().validate(asked, shape).generate_report()
-    return "; ".join(
-        [
-            *([f"unknown: {unknown}"] if unknown else []),
-            *_unknown_members(asked, shape, ""),
-            *([report] if report else []),
-        ]
-    )
+    return "; ".join([*([report] if report else []), *_bad_texts(asked, shape, "")])
 
 
-def _unknown_members(value: Any, shape: Any, path: str) -> Sequence[str]:
-    """Members that the model does not have: the service would drop them without a word."""
-    if shape.type_name == "structure" and isinstance(value, dict) and not getattr(shape, "is_document_type", False):
-        found = [f"{path}.{name} is unknown" for name in value if name not in shape.members]
-        inner = [_unknown_members(value[n], shape.members[n], f"{path}.{n}") for n in value if n in shape.members]
-        return [*found, *(each for more in inner for each in more)]
-    if shape.type_name == "list" and isinstance(value, list):
-        return [each for i, item in enumerate(value) for each in _unknown_members(item, shape.member, f"{path}[{i}]")]
-    return []
+def _bad_texts(value: Any, shape: Any, path: str) -> Iterator[str]:
+    """Texts that are none of those which the model lists, or do not fit its pattern: what the validator leaves to the service."""
+    if getattr(shape, "is_document_type", False) or path == ".modelId":
+        return
+    match shape.type_name:
+        case "structure":
+            for name, inner in value.items():
+                if name in shape.members:
+                    yield from _bad_texts(inner, shape.members[name], f"{path}.{name}")
+        case "list":
+            for i, inner in enumerate(value):
+                yield from _bad_texts(inner, shape.member, f"{path}[{i}]")
+        case "string":
+            listed, pattern = shape.enum, shape.metadata.get("pattern")
+            if (listed and value not in listed) or (pattern and not re.fullmatch(pattern, value)):
+                yield f"{path}: {value!r} is none of {listed or pattern}"
+
+
+def answer_faults(answer: Any) -> str:
+    """The same of a whole answer."""
+    shape = MODEL.operation_model("Converse").output_shape
+    report = ParamValidator().validate(answer, shape).generate_report()
+    return "; ".join([*([report] if report else []), *_bad_texts(answer, shape, "")])

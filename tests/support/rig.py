@@ -251,11 +251,13 @@ class Rig:
 
     def _target(self, target: Target) -> TargetEntry:
         kind = self._kinds.get(target.provider, "openai")
-        fields = self._fields.get(target.provider, {})
-        provider = Provider(target.provider, kind, f"http://{target.provider}.example/v1", api_key="env:KEY", **fields)
-        heads = Heads(provider, lambda _: "sk-ours").of(target.model)
+        fields = {"api_key": "env:KEY", **self._fields.get(target.provider, {})}
+        provider = Provider(target.provider, kind, f"http://{target.provider}.example/v1", **fields)
+        heads = Heads(provider, lambda _: "sk-ours")
         pool = self.pools.setdefault(target.provider, FakePool())
-        return TargetEntry(target, provider, pool, heads, KINDS[kind], quirks=quirks_of(provider))
+        made, signings = heads.of(target.model), heads.signings_of(target.model)
+        quirks = quirks_of(provider)
+        return TargetEntry(target, provider, pool, made, KINDS[kind], quirks=quirks, signings=signings)
 
     def ask(self, body: bytes | None = None, **options: Any) -> FakeExchange:
         """Hands a request over; the answer comes when the test lets the provider speak."""

@@ -114,7 +114,7 @@ class _Metadata(msgspec.Struct):
 class _Open:
     """A block that has begun."""
 
-    __slots__ = ("data", "index", "kind", "media_type")
+    __slots__ = ("data", "index", "kind", "media_type", "streamed")
 
     def __init__(self, index: int, kind: str, media_type: str = "") -> None:
         self.index = index
@@ -122,6 +122,8 @@ class _Open:
         self.media_type = media_type
         self.data = bytearray()
         """Of a block that is gathered."""
+        self.streamed = False
+        """Arguments of the call have come."""
 
 
 _NOTED = "noted"
@@ -244,7 +246,10 @@ class Reader:
         if delta.tool_use is not None:
             if opened is None or opened.kind != "toolUse":
                 raise AnswerError(f"Arguments for block {theirs}, which is no call")
-            return (Delta(opened.index, "arguments", delta.tool_use.input),) if delta.tool_use.input else ()
+            if not delta.tool_use.input:
+                return ()
+            opened.streamed = True
+            return (Delta(opened.index, "arguments", delta.tool_use.input),)
         if delta.reasoning_content is not None:
             return self._thought(opened, theirs, delta.reasoning_content)
         if delta.citation is not ABSENT:
@@ -291,7 +296,10 @@ class Reader:
 
     def _ended(self, opened: _Open) -> Sequence[Event]:
         if opened.index >= 0:
-            return (BlockEnded(opened.index),)
+            ended = BlockEnded(opened.index)
+            if opened.kind == "toolUse" and not opened.streamed:
+                return (Delta(opened.index, "arguments", "{}"), ended)
+            return (ended,)
         if opened.kind == _NOTED or not opened.data:
             return ()
         data = base64.b64encode(opened.data).decode()

@@ -130,8 +130,7 @@ class Writer:
         written: _Written = {"name": tool.name}
         if tool.description:
             written["description"] = tool.description
-        parameters: Any = _FREE_TEXT_PARAMETERS if tool.custom else tool.parameters
-        written["inputSchema"] = {"json": _NO_PARAMETERS if parameters is None else parameters}
+        written["inputSchema"] = {"json": _FREE_TEXT_PARAMETERS if tool.custom else _parameters(tool.parameters)}
         if tool.grammar is not None:
             self._lost.field(f"tools[{i}].grammar")
         if tool.strict:
@@ -204,9 +203,6 @@ class Writer:
         if block.redacted:
             return {"reasoningContent": {"redactedContent": signature.value}}
         return {"reasoningContent": {"reasoningText": {"text": block.text, "signature": signature.value}}}
-
-    def _opaque(self, block: Opaque, role: str, path: str) -> Any | None:
-        return {block.kind: block.value} if block.dialect == "bedrock" else self._cannot(block, role, path)
 
     def _cannot(self, block: Block, role: str, path: str) -> _Written | None:
         self._lost.field(path)
@@ -296,7 +292,7 @@ _WRITE: dict[type, Callable[..., Any]] = {
     Image: Writer._image,
     Document: Writer._document,
     Refusal: Writer._refusal,
-    Opaque: Writer._opaque,
+    Opaque: Writer._cannot,
     Audio: Writer._audio,
     Video: Writer._video,
 }
@@ -312,6 +308,17 @@ def content_of(turns: list[_Turn]) -> list[_Written]:
 
 def has_calls(turns: list[_Turn]) -> bool:
     return any(turn.results or any("toolUse" in each for each in turn.others) for turn in turns)
+
+
+def _parameters(schema: msgspec.Raw | None) -> Any:
+    """A schema; one that does not say so is told to be of an object."""
+    if schema is None:
+        return _NO_PARAMETERS
+    try:
+        fields = _object.decode(schema)
+    except msgspec.ValidationError:
+        return _NO_PARAMETERS
+    return schema if "type" in fields else {**fields, "type": "object"}
 
 
 def _input(call: ToolCall) -> Any:
