@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from _fastpath.sse import EventFollower
 from gateway.base.dialect import AnswerError, Framing
@@ -24,13 +24,17 @@ class _ServerSent:
     def passed(self) -> bytes:
         return self._follower.passed
 
-    def follow(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
-        yield from self._follower.follow(data)
-        if self._follower.oversized:
-            raise AnswerError(f"an event is longer than {MAX_EVENT_BYTES:,} bytes")
+    def follow(self, data: bytes) -> Iterable[tuple[bytes, bytes]]:
+        found = self._follower.follow(data)
+        return found if not self._follower.oversized else _broken(found)
 
     def finish(self) -> bytes:
         return self._follower.finish()
+
+
+def _broken(found: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    yield from found
+    raise AnswerError(f"an event is longer than {MAX_EVENT_BYTES:,} bytes")
 
 
 def _frames() -> Frames:
