@@ -79,8 +79,6 @@ class Kind(msgspec.Struct, frozen=True):
     """Of its streams, where they are not server-sent events."""
     error_header: bytes = b""
     """Where it names the type of an error, in lower case; b"" where the body does."""
-    signs: bool = False
-    """Requests may be signed in place of a key: `Provider.aws`."""
     fit: Callable[[str, bytes, str, bytes], bytes] | None = None
     """Makes of a request of its dialect what it takes: fit(name of the endpoint, body, model, the caller's `anthropic-version` or b"")."""
     keeps: frozenset[bytes] = frozenset()

@@ -69,7 +69,6 @@ KINDS: dict[ProviderKind, Kind] = {
         accept="*/*",
         framing=EVENT_STREAM,
         error_header=b"x-amzn-errortype",
-        signs=True,
     ),
     "vertex": Kind(
         "vertex",

@@ -159,8 +159,11 @@ class _Settings:
         if claude and mode in ("required", "one") and not anthropic.traits_of(request.model).forced_tools:
             self._lost.field("tool_choice")
             mode = "auto"
-        if mode == "none":
-            self._lost.field("tool_choice")  # where no tool was called yet, the tools are left out instead
+        if mode == "none":  # where no tool was called yet, the tools are left out instead
+            if claude:
+                self.more["tool_choice"] = {"type": "none"}
+            else:
+                self._lost.field("tool_choice")
             return
         named = {"name": choice.name} if mode == "one" else {}
         if request.parallel_tool_calls is False:

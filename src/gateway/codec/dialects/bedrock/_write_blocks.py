@@ -52,6 +52,8 @@ NOTHING = "(no output)"
 
 _GOOD_ID = re.compile(rf"[A-Za-z0-9_.:-]{{1,{MAX_ID_CHARS}}}")
 _BAD_IN_ID = re.compile(r"[^A-Za-z0-9_.:-]")
+ANY_INPUT = {"json": {"type": "object"}}
+"""The schema of a tool that is there for its calls of the past alone."""
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 _FREE_TEXT_PARAMETERS = {"type": "object", "properties": {FREE_TEXT: {"type": "string"}}, "required": [FREE_TEXT]}
 
@@ -306,8 +308,10 @@ def content_of(turns: list[_Turn]) -> list[_Written]:
     return [{"role": turn.role, "content": turn.results + turn.others} for turn in turns]
 
 
-def has_calls(turns: list[_Turn]) -> bool:
-    return any(turn.results or any("toolUse" in each for each in turn.others) for turn in turns)
+def called_tools(turns: list[_Turn]) -> list[str]:
+    """The names of the tools that were called, each once."""
+    calls = (each["toolUse"]["name"] for turn in turns for each in turn.others if "toolUse" in each)
+    return list(dict.fromkeys(calls))
 
 
 def _parameters(schema: msgspec.Raw | None) -> Any:

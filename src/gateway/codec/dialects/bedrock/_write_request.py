@@ -13,7 +13,8 @@
 | a document's title | its name, in the characters that Bedrock takes, made unique |
 | a cache mark | a cache point behind what was marked, the last four; none for models that refuse them (a hint) |
 | `tool_choice.allowed` | the other tools are left out (a hint) |
-| `tool_choice` "none" | no tools, where none was called yet; else lost: Bedrock refuses calls without tools |
+| `tool_choice` "none" | no tools, where none was called yet; else Claude is told, for others it is lost: calls of the past need tools |
+| calls of the past, but no tools | Claude is offered tools of these names, and told to call none; of other models Bedrock refuses it |
 | images, documents, sound and video behind an address | lost, but for objects of S3 |
 | `seed`, penalties, `logit_bias`, `logprobs`, `choices`, `verbosity`, any JSON, `top_k` of most models | lost |
 
@@ -24,10 +25,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.base.messages import Lost, Request
-from gateway.codec.dialects.bedrock._families import family_of
+import msgspec
+
+from gateway.base.messages import Lost, Request, ToolChoice
+from gateway.codec.dialects.bedrock._families import Family, family_of
 from gateway.codec.dialects.bedrock._settings import encode, takes_strict, write_settings
-from gateway.codec.dialects.bedrock._write_blocks import Writer, content_of, has_calls
+from gateway.codec.dialects.bedrock._write_blocks import ANY_INPUT, Writer, called_tools, content_of
 
 
 def write(request: Request, lost: Lost) -> bytes:
@@ -46,8 +49,14 @@ def write(request: Request, lost: Lost) -> bytes:
     if system:
         out["system"] = system
     out["messages"] = content_of(turns)
-    forbidden = request.tool_choice is not None and request.tool_choice.mode == "none"
-    if tools and not (forbidden and not has_calls(turns)):
+    called = called_tools(turns)
+    may_call = request.tool_choice is None or request.tool_choice.mode != "none"
+    if tools and (may_call or called):
         out["toolConfig"] = {"tools": tools}
+    elif called and family is Family.CLAUDE and not request.tools:
+        out["toolConfig"] = {"tools": [{"toolSpec": {"name": name, "inputSchema": ANY_INPUT}} for name in called]}
+        if request.tool_choice is not None and request.tool_choice.mode in ("required", "one"):
+            lost.field("tool_choice")
+        request = msgspec.structs.replace(request, tool_choice=ToolChoice("none"))
     write_settings(request, family, out, lost)
     return encode(out)
