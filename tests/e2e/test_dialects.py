@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import botocore.session
 import openai
 import pytest
 from google import genai
@@ -397,6 +398,25 @@ def test_googles_client_is_answered_by(generate: genai.Client, model: str, strea
     assert last.candidates and last.candidates[0].finish_reason == genai_types.FinishReason.STOP
     assert last.usage_metadata is not None
     assert (last.usage_metadata.prompt_token_count, last.usage_metadata.candidates_token_count) == (111, 7)
+
+
+def test_amazons_own_client_is_answered_by_the_tests_bedrock(upstream: ScriptedUpstream) -> None:
+    """Whose signatures and frames are then Amazon's."""
+    client = botocore.session.Session().create_client(
+        "bedrock-runtime",
+        region_name=REGION,
+        endpoint_url=upstream.base_url("nova"),
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        aws_session_token=AWS_TOKEN,
+    )
+    asked: Any = {"modelId": "a:0", "messages": [{"role": "user", "content": [{"text": "Hello"}]}]}
+    whole = client.converse(**asked)
+    assert whole["output"]["message"]["content"] == [{"text": ANSWER}] and whole["stopReason"] == "end_turn"
+    events = list(client.converse_stream(**asked)["stream"])
+    deltas = [event["contentBlockDelta"]["delta"]["text"] for event in events if "contentBlockDelta" in event]
+    assert "".join(deltas) == ANSWER and events[-1]["metadata"]["usage"]["cacheReadInputTokens"] == 11
+    client.close()
 
 
 # -- tools: two calls at once, their results, and the text that follows
