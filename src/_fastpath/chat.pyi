@@ -36,6 +36,8 @@ class Reading:
     """Of the first MAX_IMAGES images: where the address stands between its quotes, (0, 0) where there is none; and whether low detail will do."""
     more_images: int
     """How many there are beyond."""
+    needs: int
+    """NEEDS_IMAGE, NEEDS_AUDIO, ...: what a model must take or do beside text."""
     images: list[Any] | None
     """What a dialect knows of them."""
     max_output_tokens: int
@@ -66,6 +68,14 @@ MEDIA_BYTES_A_TOKEN: int
 MAX_CHOICES: int
 MOST_TOKENS: int
 
+NEEDS_IMAGE: int
+NEEDS_AUDIO: int
+NEEDS_VIDEO: int
+NEEDS_PDF: int
+"""Any file, where it is read natively: what it is only its bytes tell."""
+NEEDS_TOOLS: int
+NEEDS_JSON_SCHEMA: int
+
 def read_request(body: bytes, max_depth: int) -> Reading | None:
     """What governs a request.
 
@@ -88,6 +98,13 @@ def read_prompt(reading: Reading, body: bytes, start: int, end: int, most: int) 
     """Notes what a prompt costs: a text, token ids, or a list of texts or of lists of ids; or null.
 
     Returns how many prompts it is, at least 1; more than `most` as soon as there are more; -1 where it cannot be read. The span as above.
+    """
+
+def read_declared(reading: Reading, value: bytes) -> int:
+    """Notes what the value of `tools`, `functions` or `response_format` costs and needs; not null.
+
+    Args:
+        value: well-formed JSON that begins with its first byte.
     """
 
 def read_answer(body: bytes) -> tuple[Usage | None, str] | None:

@@ -42,6 +42,14 @@ cdef enum:
     C_MAX_CHOICES = 128
     C_MOST_TOKENS = 100_000_000
 
+cdef enum:      # what a request needs of a model beside text; snapshots hold these bits, so none changes its place
+    C_IMAGE = 1
+    C_AUDIO = 2
+    C_VIDEO = 4
+    C_PDF = 8
+    C_TOOLS = 16
+    C_JSON_SCHEMA = 32
+
 TOKENS_A_MESSAGE = C_TOKENS_A_MESSAGE
 TOKENS_OF_PRIMING = C_TOKENS_OF_PRIMING
 TOKENS_A_NAME = C_TOKENS_A_NAME
@@ -50,6 +58,12 @@ MAX_IMAGES = C_MAX_IMAGES
 MEDIA_BYTES_A_TOKEN = C_MEDIA_BYTES_A_TOKEN
 MAX_CHOICES = C_MAX_CHOICES
 MOST_TOKENS = C_MOST_TOKENS
+NEEDS_IMAGE = C_IMAGE
+NEEDS_AUDIO = C_AUDIO
+NEEDS_VIDEO = C_VIDEO
+NEEDS_PDF = C_PDF
+NEEDS_TOOLS = C_TOOLS
+NEEDS_JSON_SCHEMA = C_JSON_SCHEMA
 
 cdef struct Span:
     Py_ssize_t start
@@ -337,6 +351,7 @@ cdef enum:      # members of a message or a part that were seen
 
 
 cdef int note_image(Reading reading, Py_ssize_t start, Py_ssize_t end, bint low) except -1:
+    reading.needs |= C_IMAGE
     if reading.image_spans is None:
         reading.image_spans = []
     if len(reading.image_spans) < C_MAX_IMAGES:
@@ -394,6 +409,15 @@ cdef Py_ssize_t read_image(
     return at + 1
 
 
+cdef inline int need_of(const Key* key) noexcept nogil:
+    """What the member of a part brings. A file may be other than a PDF: who refuses it looks."""
+    if is_key(key, b"input_audio") or is_key(key, b"audio_url"):
+        return C_AUDIO
+    if is_key(key, b"video_url"):
+        return C_VIDEO
+    return C_PDF if is_key(key, b"file") else 0
+
+
 cdef Py_ssize_t read_part(
     const uint8_t* data, Py_ssize_t at, Py_ssize_t end, Reading reading, int64_t* tokens, Twice* twice
 ) except -2:
@@ -426,6 +450,8 @@ cdef Py_ssize_t read_part(
         else:
             at = skip_value(data, at, end)
             media += (at - start) // C_MEDIA_BYTES_A_TOKEN
+            if at >= 0 and not is_null(data, start, at):
+                reading.needs |= need_of(&key)
         if at >= 0:
             at = next_member(data, at, end)
     if not seen & (TEXT | IMAGE):       # audio, a file, or whatever else there will be
@@ -710,18 +736,47 @@ cdef Reading read_scanned(Scan* state):
         and take_most(state, b"n_predict", &reading.max_output_tokens)
     ):
         return None
-    take_declared(state, b"tools", reading.texts)
-    take_declared(state, b"functions", reading.texts)
-    take_declared(state, b"response_format", reading.texts)
+    take_declared(state, b"tools", reading)
+    take_declared(state, b"functions", reading)
+    take_declared(state, b"response_format", reading)
     return reading
 
 
-cdef int take_declared(Scan* state, const char* name, list texts) except -1:
+cdef int take_declared(Scan* state, const char* name, Reading reading) except -1:
     """What is declared as JSON is counted as it is written."""
     cdef Member* member = member_named(state, name)
     if member != NULL and not is_null(state.data, member.start, member.end):
-        texts.append(text_of(state.data, member.start, member.end, False))
+        reading.texts.append(text_of(state.data, member.start, member.end, False))
+        note_declared(reading, state.data, member.start, member.end)
     return 0
+
+
+cdef int note_declared(Reading reading, const uint8_t* data, Py_ssize_t start, Py_ssize_t end) except -1:
+    """Tools, which are a list that is not empty; or the form of the answer, an object."""
+    cdef Key key
+    cdef Py_ssize_t at = skip_space(data, start + 1, end)
+    if data[start] == c"[":
+        if at < end and data[at] != c"]":
+            reading.needs |= C_TOOLS
+        return 0
+    if data[start] != c"{":
+        return 0
+    while 0 <= at < end and data[at] != c"}":
+        at = start = take_key(data, at, end, &key)
+        if at >= 0:
+            at = skip_value(data, at, end)
+        if at >= 0:
+            if is_key(&key, b"type") and at - start == 13 and memcmp(data + start, b'"json_schema"', 13) == 0:
+                reading.needs |= C_JSON_SCHEMA
+            at = next_member(data, at, end)
+    return 0
+
+
+cpdef int read_declared(Reading reading, bytes value) except -1:
+    if reading is None or not value:
+        raise ValueError("a reading, and the JSON of what is declared")
+    reading.texts.append(value)
+    return note_declared(reading, <const uint8_t*>PyBytes_AS_STRING(value), 0, PyBytes_GET_SIZE(value))
 
 
 cpdef Reading read_request(bytes body, int max_depth):

@@ -9,7 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _fastpath.chat import Reading, read_answer, read_part_of, read_prompt, read_request
+from _fastpath.chat import (
+    NEEDS_AUDIO,
+    NEEDS_IMAGE,
+    NEEDS_JSON_SCHEMA,
+    NEEDS_PDF,
+    NEEDS_TOOLS,
+    NEEDS_VIDEO,
+    Reading,
+    read_answer,
+    read_declared,
+    read_part_of,
+    read_prompt,
+    read_request,
+)
 from _fastpath.jsonscan import ScanError
 from gateway.base.errors import GatewayError
 from gateway.codec.dialects.openai_chat import native
@@ -29,6 +42,7 @@ FIELDS = (
     "fixed_tokens",
     "max_output_tokens",
     "choices",
+    "needs",
 )
 
 
@@ -287,6 +301,74 @@ _request = st.fixed_dictionaries(
 def test_any_request_that_is_read_natively_is_read_alike(body: Any, ascii_only: bool, indent: int | None) -> None:
     text = json.dumps(body, ensure_ascii=ascii_only, indent=indent)
     agrees(text.encode("utf-8", "surrogatepass"))
+
+
+_finite = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 9) | _text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3),
+)
+MEMBERS = {
+    "image_url": NEEDS_IMAGE,
+    "input_audio": NEEDS_AUDIO,
+    "audio_url": NEEDS_AUDIO,
+    "video_url": NEEDS_VIDEO,
+    "file": NEEDS_PDF,
+}
+_part = st.fixed_dictionaries(
+    {},
+    optional={
+        "text": _text | st.none(),
+        "image_url": _text | st.none() | st.fixed_dictionaries({"url": _text}, optional={"detail": _text}),
+        **{name: _finite for name in MEMBERS if name != "image_url"},
+        "x": _finite,
+    },
+)
+_needing = st.fixed_dictionaries(
+    {"model": st.just("m")},
+    optional={
+        "messages": st.lists(
+            st.fixed_dictionaries({"role": _text, "content": st.lists(_part, max_size=3)}), max_size=3
+        ),
+        "tools": st.none() | st.lists(_finite, max_size=2) | _finite,
+        "functions": st.none() | st.lists(_finite, max_size=2),
+        "response_format": st.none()
+        | st.fixed_dictionaries(
+            {}, optional={"a": _finite, "type": st.sampled_from(["json_schema", "json_object"]) | _finite, "z": _finite}
+        ),
+        "n": st.integers(1, 3),
+        "n_predict": st.sampled_from([1, -1]),  # the second is read by the dialect
+    },
+)
+
+
+def needed(body: dict[str, Any]) -> int:
+    """As it is documented."""
+    parts = [part for message in body.get("messages", ()) for part in message["content"]]
+    bits = {bit for part in parts for name, bit in MEMBERS.items() if part.get(name) is not None}
+    declared = [body.get("tools"), body.get("functions")]
+    if any(isinstance(each, list) and each for each in declared):
+        bits.add(NEEDS_TOOLS)
+    if (body.get("response_format") or {}).get("type") == "json_schema":
+        bits.add(NEEDS_JSON_SCHEMA)
+    return sum(bits)
+
+
+@given(_needing, st.booleans(), st.sampled_from([None, 1]))
+def test_what_a_request_needs_is_read_from_any_that_is_well_formed(
+    body: dict[str, Any], ascii_only: bool, indent: int | None
+) -> None:
+    reading = openai.read_chat(json.dumps(body, ensure_ascii=ascii_only, indent=indent).encode())
+    assert reading.needs == needed(body)
+
+
+def test_what_is_declared_is_json() -> None:
+    for value in (b"", None):
+        with pytest.raises((ValueError, TypeError)):
+            read_declared(Reading("m", 0, 1, 2), value)  # type: ignore[arg-type]
+    for value, needs in ((b"[ ]", 0), (b"[1", NEEDS_TOOLS), (b"{", 0), (b'{"type"', 0), (b'"x"', 0), (b"[", 0)):
+        reading = Reading("m", 0, 1, 2)
+        read_declared(reading, value)
+        assert reading.needs == needs
 
 
 @given(st.sampled_from(sorted(READ)), st.data())

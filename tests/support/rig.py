@@ -211,6 +211,9 @@ class WordCounter:
         assert encoding == "o200k_base"
         return sum(len(text.split()) for text in texts)
 
+    def exactly(self, texts: list[bytes], encoding: str) -> int | None:
+        return self.count(texts, encoding)
+
 
 class Rig:
     """A worker's pipeline with one key and, at first, one model `m` of one target."""
@@ -241,7 +244,7 @@ class Rig:
             self.compiled.models[model.name] = entry = ModelEntry(model, [self._target(t) for t in model.targets])
             entry.schedule = schedule(entry.targets)
         for model in models:
-            self.compiled.models[model.name].fallbacks = [self.compiled.models[name] for name in model.fallbacks]
+            self.compiled.models[model.name].fall_back_to([self.compiled.models[name] for name in model.fallbacks])
         digest = hmac.digest(PEPPER, SECRET, "sha256").hex()
         self.key = KeyEntry(key if key is not None else Key("k1", "app", digest))
         self.key.allowed = dict.fromkeys(self.compiled.models, True)

@@ -41,6 +41,10 @@ class KernelCounter:
         self._on_estimate()
         return _estimate(b"".join(texts), counting)
 
+    def exactly(self, texts: list[bytes], encoding: str) -> int | None:
+        """The same without an estimate: None where the bound of the work is not enough."""
+        return self._encodings[encoding].count_all(texts, STEPS)
+
 
 def _estimate(text: bytes, encoding: Encoding) -> int:
     """The tokens of samples, one somewhere in each of as many stretches, in proportion; rounded up.

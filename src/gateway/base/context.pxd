@@ -21,7 +21,7 @@ cdef class TargetEntry:
 cdef class ModelEntry:
     cdef public object model
     cdef public str encoding
-    cdef public int64_t max_output_tokens
+    cdef public int64_t max_output_tokens, lacks, least_context_tokens
     cdef public Rates rates
     cdef public list targets, fallbacks, schedule, calibrations, image_costs
     cdef public Py_ssize_t turn

@@ -25,6 +25,8 @@ from gateway.base.usage import rates_of
 
 NEVER_S = 1 << 62
 """A Unix second that does not come."""
+ENDLESS_TOKENS = 1 << 62
+"""Of a context that nobody knows."""
 _UNSAFE = re.compile(r"[^\t\x20-\x7e]")
 
 
@@ -241,6 +243,8 @@ class ModelEntry:
         "encoding",
         "fallbacks",
         "image_costs",
+        "lacks",
+        "least_context_tokens",
         "max_output_tokens",
         "model",
         "rates",
@@ -259,11 +263,29 @@ class ModelEntry:
         self.max_output_tokens = model.max_output_tokens
         self.targets = targets
         self.fallbacks: list[ModelEntry] = []
+        self.lacks = 0
+        """What some target of it, or of a fallback, does not take: a request that needs none of it may go to any of them."""
+        self.least_context_tokens = ENDLESS_TOKENS
+        """The shortest context among them."""
+        self._note_capabilities(targets)
         self.schedule: list[TargetEntry] = []
         """Targets in the order of smooth weighted round robin, one whole turn."""
         self.turn = 0
         self.rates = _dearest([t.rates for t in targets if t.rates is not None])
         """What a reservation is priced with: of each kind the dearest of the targets."""
+
+    def fall_back_to(self, models: list[ModelEntry]) -> None:
+        """Sets `fallbacks`, once."""
+        self.fallbacks = models
+        for model in models:
+            self._note_capabilities(model.targets)
+
+    def _note_capabilities(self, targets: list[TargetEntry]) -> None:
+        for target in targets:
+            self.lacks |= target.target.lacks
+            known = target.target.context_tokens
+            if known:
+                self.least_context_tokens = min(self.least_context_tokens, known)
 
 
 def _dearest(rates: list[Rates]) -> Rates | None:

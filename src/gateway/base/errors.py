@@ -86,6 +86,22 @@ ENDPOINT_NOT_SERVED = _fault(
     _CALLER,
     "No provider of this model has the endpoint: a text completion or an embedding, asked of a kind that has none.",
 )
+MODEL_CANNOT_SERVE = _fault(
+    "model_cannot_serve",
+    400,
+    _INVALID,
+    _CALLER,
+    "The model is known not to take what the request holds (images, audio, video, PDF documents), or to have no tools or no structured output; "
+    "nor do its fallbacks. The message names what it lacks, and models of the key that may serve it. No provider was asked.",
+)
+CONTEXT_LENGTH_EXCEEDED = _fault(
+    "context_length_exceeded",
+    400,
+    _INVALID,
+    _CALLER,
+    "The prompt is longer than the context of the model, and of its fallbacks. Shorten it, or ask one of the models that the message names. No "
+    "provider was asked.",
+)
 MISSING_MODEL = _fault("missing_model", 400, _INVALID, _CALLER, "The body has no `model`.")
 INVALID_KEY = _fault(
     "invalid_api_key",

@@ -184,6 +184,9 @@ class TokenCounter(Protocol):
     def count(self, texts: list[bytes], encoding: str) -> int:
         """Tokens of all texts of a prompt together, in UTF-8, each counted by itself."""
 
+    def exactly(self, texts: list[bytes], encoding: str) -> int | None:
+        """The same; None where `count` would estimate them."""
+
 
 class UsageSink(Protocol):
     """Where usage records go in the end."""

@@ -160,6 +160,12 @@ class Target(_Value, frozen=True):
     weight: int = 1
     price: Price | None = None
     """None: unknown; such calls are recorded with cost 0 and counted as unpriced."""
+    context_tokens: int = 0
+    """The longest that a prompt and its answer may be; 0: unknown."""
+    max_output_tokens: int = 0
+    """The longest answer, which is asked for where a bound must be named and the caller names none; 0: as the model has it."""
+    lacks: int = 0
+    """Bits of `gateway.base.capabilities`: what it is known not to take or do."""
 
 
 class Model(_Value, frozen=True):

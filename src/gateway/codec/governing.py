@@ -11,6 +11,12 @@ from _fastpath.chat import (
     MAX_IMAGES,
     MEDIA_BYTES_A_TOKEN,
     MOST_TOKENS,
+    NEEDS_AUDIO,
+    NEEDS_IMAGE,
+    NEEDS_JSON_SCHEMA,
+    NEEDS_PDF,
+    NEEDS_TOOLS,
+    NEEDS_VIDEO,
     TOKENS_A_MESSAGE,
     TOKENS_A_NAME,
     TOKENS_OF_MEDIA,
@@ -42,6 +48,8 @@ from gateway.codec.faults import MAX_DEPTH, scan_fault
 
 MAX_CONTAINERS = 20_000
 """Objects and lists in a body that is read into its canonical form: each is an object here, and costs the loop 2 to 12 us."""
+
+_PDF = "application/pdf"
 
 _keys = CacheKeys(os.urandom(32), b"one reading")
 """What has no key is read differently by some decoders: two equal keys in one object, at any depth."""
@@ -118,7 +126,7 @@ def _note_bounds(reading: Reading, request: Request) -> None:
 
 
 class _Prompt:
-    """Notes what a prompt costs: its texts, its images, and what else has a size."""
+    """Notes what a prompt costs and needs: its texts, its images, and what else has a size."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -132,6 +140,8 @@ class _Prompt:
             reading.fixed_tokens += TOKENS_A_MESSAGE + (TOKENS_A_NAME if message.name else 0)
             self._text(message.name)
             self._blocks(message.blocks)
+        if request.tools:
+            reading.needs |= NEEDS_TOOLS
         for tool in request.tools:
             self._text(tool.name)
             self._text(tool.description)
@@ -141,7 +151,10 @@ class _Prompt:
         reading.texts += [bytes(tool.value) for tool in request.hosted_tools]
         if request.output is not None and request.output.schema is not None:
             reading.texts.append(bytes(request.output.schema))
+        if request.output is not None and request.output.kind == "json_schema":
+            reading.needs |= NEEDS_JSON_SCHEMA
         if self._images:
+            reading.needs |= NEEDS_IMAGE
             reading.images = self._images[:MAX_IMAGES]
             reading.more_images = len(self._images) - len(reading.images)
 
@@ -174,7 +187,10 @@ class _Prompt:
                 self._text(block.text or "")
                 if block.source is not None:
                     self._source(block.source)
+                    if block.source.media_type == _PDF:
+                        self._reading.needs |= NEEDS_PDF
             case Audio() | Video():
+                self._reading.needs |= NEEDS_AUDIO if isinstance(block, Audio) else NEEDS_VIDEO
                 self._source(block.source)
             case Opaque():
                 self._reading.texts.append(bytes(block.value))

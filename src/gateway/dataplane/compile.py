@@ -136,7 +136,7 @@ def compile_snapshot(
         entry.schedule = schedule(targets)
         yield
     for model in snapshot.models:
-        compiled.models[model.name].fallbacks = [compiled.models[name] for name in model.fallbacks]
+        compiled.models[model.name].fall_back_to([compiled.models[name] for name in model.fallbacks])
         yield
     allowed: dict[tuple[str, ...], dict[str, bool]] = {}
     for key in snapshot.keys:

@@ -12,7 +12,10 @@ cdef class Admission:
     @cython.locals(plan=Plan)
     cpdef enter(self, Context ctx)
     cdef Plan _plan_of(self, KeyEntry entry)
-    @cython.locals(plan=Plan, bound=int64_t, tokens=int64_t, prompt=int64_t, refused=int, nano_usd=int64_t)
+    @cython.locals(
+        plan=Plan, bound=int64_t, tokens=int64_t, prompt=int64_t, counted=int64_t, refused=int, nano_usd=int64_t
+    )
     cpdef admit(self, Context ctx)
+    cdef _pass_over(self, Context ctx, int64_t counted)
 
 cpdef ModelEntry find_model(Compiled compiled, KeyEntry entry, str name)

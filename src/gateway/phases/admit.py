@@ -10,14 +10,19 @@ replaced by what was used.
 from __future__ import annotations
 
 import time
+from itertools import islice
 
 from _fastpath.bucket import BUDGET, CONCURRENCY, REQUESTS, TABLE_FULL, Plan, Scope, Table
+from _fastpath.chat import NEEDS_TOOLS
 from _fastpath.wheel import unix_ms
 from gateway.base.budget import period_at
 from gateway.base.calibration import script_of
+from gateway.base.capabilities import BY_NAME, PARTS, Demand, certain_needs, certain_tokens, words
 from gateway.base.context import Compiled, Context, KeyEntry, ModelEntry
 from gateway.base.errors import (
     BUDGET_EXCEEDED,
+    CONTEXT_LENGTH_EXCEEDED,
+    MODEL_CANNOT_SERVE,
     MODEL_NOT_ALLOWED,
     MODEL_NOT_FOUND,
     OVERLOADED,
@@ -30,9 +35,16 @@ from gateway.base.ports import TokenCounter
 from gateway.base.snapshot import Budget, Limits, Team
 
 EXPECTED_OUTPUT = 256
+MAX_NAMED = 5
+"""Models that a refusal names."""
+MAX_LOOKED_AT = 1_000
+"""Models of the configuration that are looked at for them."""
 FAR_S = 1 << 40
 """A Unix second some 35,000 years ahead."""
 _NO_LIMITS = Limits()
+_PARTS = sum(BY_NAME[name] for name in PARTS)
+_PROMPT = {"openai_chat": "messages", "openai_responses": "input", "anthropic": "messages", "gemini": "contents"}
+"""Where a prompt stands, by the dialect."""
 
 
 def key_scope(key_id: str) -> bytes:
@@ -109,7 +121,7 @@ class Admission:
         reading, entry = ctx.reading, ctx.key
         assert reading is not None and entry is not None
         model = ctx.model = find_model(ctx.compiled, entry, reading.model)
-        prompt = self._counter.count(reading.texts, model.encoding)
+        prompt = counted = self._counter.count(reading.texts, model.encoding)
         if model.calibrations is not None:
             ctx.counted_tokens = prompt
             script = script_of(reading.texts)
@@ -117,6 +129,8 @@ class Admission:
         if reading.images is not None:
             reading.fixed_tokens += tokens_of(reading.images, reading.more_images, model.image_costs)
         ctx.prompt_tokens = prompt = prompt + reading.fixed_tokens
+        if reading.needs & model.lacks or prompt > model.least_context_tokens:
+            self._pass_over(ctx, counted)
         plan = ctx.plan if ctx.plan is not None else self._plan_of(entry)
         if plan is None:
             return
@@ -143,6 +157,30 @@ class Admission:
         ctx.reserved_tokens = tokens
         ctx.reserved_nano_usd = nano_usd
         ctx.limit_fields = plan.limit_fields()
+
+    def _pass_over(self, ctx: Context, counted: int) -> None:
+        """Excludes the targets that cannot serve the request.
+
+        Args:
+            counted: tokens of the texts of its prompt.
+
+        Raises:
+            GatewayError: none of the model's, or of its fallbacks', can.
+        """
+        reading, model, endpoint = ctx.reading, ctx.model, ctx.endpoint
+        assert reading is not None and model is not None and endpoint is not None
+        if not endpoint.translates:  # it counts, embeds or completes: none of it is a conversation
+            return
+        own_words = model.calibrations is None and reading.request is None and not reading.needs & NEEDS_TOOLS
+        exact = own_words and self._counter.exactly(reading.texts, model.encoding) is not None
+        demand = Demand(
+            certain_needs(reading, ctx.exchange.body), certain_tokens(reading, ctx.exchange, counted, exact=exact)
+        )
+        targets = [target for entry in (model, *model.fallbacks) for target in entry.targets]
+        unable = [target for target in targets if not demand.met_by(target.target)]
+        if len(unable) == len(targets):
+            raise _nobody_can(ctx, demand)
+        ctx.excluded = frozenset(unable)
 
 
 def _scope(scope_id: bytes, limits: Limits, budget: Budget | None, period: int) -> Scope:
@@ -171,6 +209,42 @@ def find_model(compiled: Compiled, entry: KeyEntry, name: str) -> ModelEntry:
     if not entry.allowed.get(name, False):
         raise GatewayError(MODEL_NOT_ALLOWED, f"This key may not use the model {name!r}.", param="model")
     return model
+
+
+def _nobody_can(ctx: Context, demand: Demand) -> GatewayError:
+    """A request that neither its model nor a fallback can serve."""
+    model, endpoint = ctx.model, ctx.endpoint
+    assert model is not None and endpoint is not None
+    name = model.model.name
+    lacking = [demand.lacking(target.target) for target in model.targets]
+    if not all(lacking):  # one of them would take it if it were shorter
+        longest = max(target.target.context_tokens for target in model.targets)
+        what = f"The prompt has at least {demand.tokens:,} tokens; the context of the model {name!r} has {longest:,}."
+        return GatewayError(
+            CONTEXT_LENGTH_EXCEEDED, f"{what} {_others(ctx, demand)}", param=_PROMPT[endpoint.dialect.name]
+        )
+    told = words(min(lacking))
+    param = None if min(lacking) & ~_PARTS else _PROMPT[endpoint.dialect.name]
+    what = f"The model {name!r} does not take or offer what the request asks for: {told}."
+    return GatewayError(MODEL_CANNOT_SERVE, f"{what} {_others(ctx, demand)}", param=param)
+
+
+def _others(ctx: Context, demand: Demand) -> str:
+    """Which models of the key could serve it: first those of which something is known."""
+    key = ctx.key
+    assert key is not None
+    known: list[str] = []
+    unknown: list[str] = []
+    for name, entry in islice(ctx.compiled.models.items(), MAX_LOOKED_AT):
+        if len(known) == MAX_NAMED:
+            break
+        able = [t.target for t in entry.targets if demand.met_by(t.target)] if key.allowed.get(name, False) else []
+        if able:
+            (known if any(t.context_tokens or t.lacks for t in able) else unknown).append(name)
+    named = [*known, *unknown][:MAX_NAMED]
+    if not named:
+        return "No model that this key may use is known to serve it."
+    return f"Of the models that this key may use, these may serve it: {', '.join(map(repr, named))}."
 
 
 def _refusal(entry: KeyEntry, plan: Plan, refused: int, tokens: int) -> GatewayError:

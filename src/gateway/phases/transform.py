@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from _fastpath.wheel import now_ns
-from gateway.base.context import Context, TargetEntry, field
+from gateway.base.context import Context, ModelEntry, TargetEntry, field
 from gateway.base.errors import (
     ENDPOINT_NOT_SERVED,
     PROVIDER_CREDENTIAL_MISSING,
@@ -31,6 +31,10 @@ _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-
 _LENGTH = b"content-length: "
 MAX_DROPPED_BYTES = 1_024
 """Of the names in `x-throughway-dropped`; more are not told."""
+COUNTING_ERROR = 8
+"""A prompt is taken to be longer than counted by one in so many tokens."""
+LEAST_BOUND = 1_024
+"""Of an answer, however long the prompt."""
 MAX_SHOWN_CHARS = 200
 """Of a name in an error."""
 
@@ -169,7 +173,7 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
             param="model",
         )
     asked = _asked(ctx)
-    request = _for_target(asked.request, target, model.max_output_tokens)
+    request = _for_target(asked.request, target, _bound_within(target, model, ctx.prompt_tokens))
     lost = Lost()
     body = kind.dialect.write_request(request, lost)
     if target.quirks is not None:
@@ -201,6 +205,14 @@ def _asked(ctx: Context) -> Asked:
     if asked is None:
         asked = reading.request = read_asked(endpoint.dialect.read_request, ctx.exchange.body)
     return asked
+
+
+def _bound_within(target: TargetEntry, model: ModelEntry, prompt_tokens: int) -> int:
+    """The bound of a caller who names none: it leaves room for the prompt, whose tokens may be more than were counted."""
+    most, known = target.target.max_output_tokens or model.max_output_tokens, target.target.context_tokens
+    if not known:
+        return most
+    return min(most, max(known - prompt_tokens - prompt_tokens // COUNTING_ERROR, LEAST_BOUND))
 
 
 def _for_target(request: Request, target: TargetEntry, max_output_tokens: int) -> Request:

@@ -73,6 +73,9 @@ class Counter:
     def count(self, texts: Sequence[bytes], encoding: str) -> int:
         return len(texts)
 
+    def exactly(self, texts: list[bytes], encoding: str) -> int | None:
+        return self.count(texts, encoding)
+
 
 async def take_up(memory: NodeMemory, data: list[bytes]) -> None:
     """Takes snapshots into use one after the other, as a worker does, the collector at rest."""

@@ -266,6 +266,15 @@ def _model(name: str, model: Values, reading: Reading) -> None:
     weights = [target.get("weight") for target in targets]
     if weights and all(weight == 0 for weight in weights):
         reading.error((*path, "targets"), "every weight is 0, so no target would be chosen; give one a weight of 1")
+    for here, value in [
+        (path, model),
+        *(((*path, "targets", at), each) for at, each in enumerate(model.get("targets", []))),
+    ]:
+        taken = value.get("capabilities", {}).get("input") if isinstance(value, dict) else None
+        if taken and "text" not in taken and all(isinstance(each, str) for each in taken):
+            reading.error(
+                (*here, "capabilities", "input"), "`text` is not in the list, and every prompt holds some; add it"
+            )
     seen: set[str] = set()
     for index, fallback in enumerate(model.get("fallbacks", [])):
         here = (*path, "fallbacks", index)

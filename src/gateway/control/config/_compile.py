@@ -5,6 +5,7 @@ Nothing can fail here: mistakes were found before.
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.base import redis_url
+from gateway.base.capabilities import BY_NAME, PARTS
 from gateway.base.node import Admin, Bounds, Cors, Http2, Node, ServerTimeouts, Tls, TrustedProxies
 from gateway.base.snapshot import (
     Auth,
@@ -29,31 +31,20 @@ from gateway.base.snapshot import (
 )
 from gateway.control import _urls
 from gateway.control.config._kinds import Secret
-from gateway.control.config._reading import Reading
-from gateway.control.config._schema import ESTIMATED
+from gateway.control.config._reading import Path_, Reading
 from gateway.control.keys import StoredKey, key_hmac
 from gateway.control.prices import PriceBook
+from gateway.control.registry import ESTIMATED, INPUTS, Facts, encoding_of, registry, told
 
 Values = dict[str, Any]
 
 KEY_ID_PREFIX = "cfg-"
 """Of keys that stand in the file: their id is made of their name, so that it is the same in each reading."""
 
-_ENCODING_OF = (
-    ("gpt-oss", "o200k_harmony"),
-    ("gpt-4o", "o200k_base"),
-    ("gpt-4.1", "o200k_base"),
-    ("gpt-4.5", "o200k_base"),
-    ("gpt-4", "cl100k_base"),
-    ("gpt-5", "o200k_base"),
-    ("chatgpt-4o", "o200k_base"),
-    ("o1", "o200k_base"),
-    ("o3", "o200k_base"),
-    ("o4-mini", "o200k_base"),
-    ("gpt-3.5", "cl100k_base"),
-    ("text-embedding-", "cl100k_base"),
-)
-"""Prefixes of models whose vocabulary is published, the first that fits. Others are estimated; docs/operations.md says how near that is."""
+WARNED_AHEAD = timedelta(days=90)
+"""Before a provider retires a model."""
+_UNKNOWN = Model("", ())
+"""Its defaults are those of a model of which nothing is known."""
 
 _PRICES = {
     "input": "input_usd_per_million",
@@ -67,27 +58,56 @@ _PRICES = {
 
 
 def complete(values: Values, reading: Reading) -> PriceBook:
-    """Fills in what depends on other values: the names, vocabularies and prices of models.
+    """Fills in what depends on other values: the names, vocabularies, prices and capabilities of models.
 
     Returns:
         Where the prices were found, to be kept for the next reading.
     """
     book = PriceBook(Node(state_dir=Path(values["state_dir"])).prices_file)
     for name, model in values.get("models", {}).items():
+        encodings: list[str] = []
         for index, target in enumerate(model["targets"]):
             target.setdefault("model", name)
+            provider = values["providers"][target["provider"]]
+            facts = registry().of(provider["base_url"], target["model"])
+            encodings.append(facts.encoding if facts is not None else encoding_of(target["model"]))
+            _add_capabilities(("models", name, "targets", index), model, target, facts, reading)
             if "price" not in target:
-                provider = values["providers"][target["provider"]]
                 price = book.price_of(provider["base_url"], target["model"])
                 _add_price(("models", name, "targets", index), target, price, reading)
-        model.setdefault("encoding", encoding_of(model["targets"][0]["model"]))
+        model.setdefault("encoding", encodings[0])
+        model.setdefault("max_output_tokens", _UNKNOWN.max_output_tokens)
     return book
 
 
-def encoding_of(model: str) -> str:
-    """The vocabulary of a model by its name, or ESTIMATED, with or without `organisation/` before it."""
-    name = model.rpartition("/")[2]
-    return next((encoding for prefix, encoding in _ENCODING_OF if name.startswith(prefix)), ESTIMATED)
+def _add_capabilities(path: Path_, model: Values, target: Values, facts: Facts | None, reading: Reading) -> None:
+    """Of a target: its own, else the model's, else the registry's; `capabilities_from` says which came from where."""
+    public = told(facts) if facts is not None else {}
+    if "max_output_tokens" in model:  # the model's own bound is no less than what the public knows
+        public.pop("max_output_tokens", None)
+    layers = [(registry().edition, public)]
+    layers += [("config", each["capabilities"]) for each in (model, target) if "capabilities" in each]
+    merged = {name: value for _, said in layers for name, value in said.items()}
+    if merged:
+        target["capabilities_from"] = {name: source for source, said in layers for name in said}
+        target["capabilities"] = merged
+    if facts is not None and facts.retires and facts.retires <= (_today() + WARNED_AHEAD).isoformat():
+        target_model, past = target["model"], facts.retires <= _today().isoformat()
+        reading.warn(
+            path,
+            f'"{target_model}" {"was" if past else "is"} to be retired by its provider on {facts.retires}; choose another model',
+        )
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _lacks(capabilities: Values) -> int:
+    """As `gateway.base.capabilities` has it."""
+    taken = capabilities.get("input", INPUTS)
+    says = {**{name: name in taken for name in PARTS}, **capabilities}
+    return sum(bit for name, bit in BY_NAME.items() if says.get(name) is False)
 
 
 def _add_price(path: tuple[str | int, ...], target: Values, price: Price | None, reading: Reading) -> None:
@@ -236,7 +256,16 @@ def _model(name: str, values: Values) -> Model:
 
 def _target(values: Values) -> Target:
     price = values.get("price")
-    return Target(values["provider"], values["model"], values["weight"], _price(price, values) if price else None)
+    capabilities = values.get("capabilities", {})
+    return Target(
+        values["provider"],
+        values["model"],
+        values["weight"],
+        _price(price, values) if price else None,
+        context_tokens=capabilities.get("context_tokens", 0),
+        max_output_tokens=capabilities.get("max_output_tokens", 0),
+        lacks=_lacks(capabilities),
+    )
 
 
 def _price(price: Values, target: Values) -> Price:

@@ -61,6 +61,8 @@ def _flow(value: Any) -> str:
 
 
 def _scalar(value: str | int) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, int | Number):
         return str(value)
     plain = _PLAIN.match(value) and not _NOT_TEXT.match(value)

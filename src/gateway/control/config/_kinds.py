@@ -129,6 +129,19 @@ class Workers(Integer, frozen=True, kw_only=True):
         return {"anyOf": [{"const": "auto"}, super().json_schema()]}
 
 
+class Flag(Kind, frozen=True, kw_only=True):
+    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> bool:
+        if node.quoted or node.text not in ("true", "false"):
+            raise ValueError(f'expected {self.words()}, found "{_short(node.text)}"')
+        return node.text == "true"
+
+    def words(self) -> str:
+        return "`true` or `false`"
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
 class Choice(Kind, frozen=True, kw_only=True):
     of: tuple[str, ...]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.base.credentials import ISSUERS
 from gateway.base.node import Bounds, Cors, Node, ServerTimeouts
-from gateway.base.snapshot import Model, Provider, Target, Timeouts
+from gateway.base.snapshot import Provider, Target, Timeouts
 from gateway.control.config._compatible import COMPATIBLE
 from gateway.control.config._kinds import (
     BaseUrl,
@@ -16,6 +16,7 @@ from gateway.control.config._kinds import (
     Date,
     Field,
     FilePath,
+    Flag,
     HeaderName,
     HeaderToken,
     HeaderValue,
@@ -37,9 +38,9 @@ from gateway.control.config._kinds import (
     Usd,
     Workers,
 )
+from gateway.control.registry import ESTIMATED, INPUTS
 
 MAX_MODEL_NAME = 256
-ESTIMATED = "estimated"
 ENCODINGS = ("o200k_base", "o200k_harmony", "cl100k_base")
 SHORTEST_KEY = 16
 
@@ -51,7 +52,7 @@ _RATE = Integer(maximum=1_000_000_000)
 # Nameless samples of the structs, for their defaults.
 _node, _server_timeouts, _bounds, _timeouts = Node(), ServerTimeouts(), Bounds(), Timeouts()
 _cors = Cors(())
-_provider, _target, _model = Provider("", "openai", ""), Target("", ""), Model("", ())
+_provider, _target = Provider("", "openai", ""), Target("", "")
 
 TLS = Record(
     fields={
@@ -268,6 +269,23 @@ PROVIDER = PresetRecord(
     },
 )
 
+CAPABILITIES = Record(
+    fields={
+        "context_tokens": Field(Integer(maximum=100_000_000), "The longest that prompt and answer may be together."),
+        "max_output_tokens": Field(
+            Integer(maximum=100_000_000),
+            "The longest answer: the bound of a caller who names none, where the provider must be given one (Anthropic). Absent: as the model's "
+            "`max_output_tokens`, if that is written; else as the registry knows it.",
+        ),
+        "input": Field(
+            Many(of=Choice(of=INPUTS), shortest=1),
+            "What a prompt may hold; what is not in the list, it may not.",
+        ),
+        "tools": Field(Flag(), "Whether it calls tools."),
+        "structured_output": Field(Flag(), "Whether it answers by a JSON schema."),
+    }
+)
+
 TARGET = Record(
     fields={
         "provider": Field(Reference(what="a provider", section="providers"), "Who answers.", required=True),
@@ -282,6 +300,11 @@ TARGET = Record(
         "price": Field(
             PRICE,
             "What it costs. Absent: the public price (genai-prices); 0 for a provider on this machine; else unpriced.",
+        ),
+        "capabilities": Field(
+            CAPABILITIES,
+            "What it takes and does: a request that needs more goes to another target, or is refused. Each that is absent: as the model's; else as "
+            "the registry of public models knows it; else nothing is refused.",
         ),
     }
 )
@@ -302,9 +325,9 @@ MODEL = Record(
         ),
         "max_output_tokens": Field(
             Integer(maximum=100_000_000),
-            "What a request is taken to ask for when it names no bound.",
-            _model.max_output_tokens,
+            "What a request is taken to ask for when it names no bound: so much is reserved of a budget. Absent: 4,096.",
         ),
+        "capabilities": Field(CAPABILITIES, "The same of all its targets, where they say nothing themselves."),
         "drop_params": Field(
             Many(of=Name(what="a field", longest=200, pattern=True)),
             "Fields of requests that may be left out where a target speaks another dialect that has no place for them, such as `seed` or "

@@ -20,6 +20,7 @@ from _fastpath.chat import (
     TOKENS_OF_PRIMING,
     Reading,
     read_answer,
+    read_declared,
     read_part_of,
     read_prompt,
     read_request,
@@ -198,7 +199,7 @@ def _read_any_chat(body: bytes) -> Reading:
         _read_part(reading, body, "messages", spans[4], spans[5])
     for declared in (chat.tools, chat.functions, chat.response_format):
         if declared is not _ABSENT and declared != _ABSENT:  # by default, or said to be null
-            reading.texts.append(bytes(declared))
+            read_declared(reading, bytes(declared))
     _note_bound(reading, chat.max_completion_tokens, "max_completion_tokens")
     if chat.n_predict is not None and chat.n_predict < 0:  # llama.cpp: without end
         reading.max_output_tokens = -1
