@@ -260,6 +260,46 @@ def check(
 
 
 @app.command(group=_CHECKS)
+def models(file: Path = DEFAULT_CONFIG, *, json: AsJson = False) -> int:
+    """Show what is known of the models of a configuration: how long a prompt may be, what it may hold, and who says so.
+
+    What a model takes is all that nobody denies: the file's `capabilities`, or the registry of public models.
+    """
+    import msgspec  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    from gateway.control.config import known_targets  # noqa: PLC0415
+
+    with _explained():
+        known = known_targets(file)
+    if json:
+        print(msgspec.json.encode(known).decode())
+        return 0
+    figures = ("context", "answer")
+    table = plain_table("model", "served by", *figures, "takes", "said by", "retires", right=figures)
+    for column in table.columns:
+        column.no_wrap = column.header in (*figures, "retires")
+    for target in known:
+        taken = [name for name in target.input or () if name != "text"]
+        taken += [told for name, told in _TOLD.items() if target.features.get(name, True)]
+        table.add_row(
+            target.model,
+            f"{target.provider} {target.target}",
+            f"{target.context_tokens:,}" if target.context_tokens else "",
+            f"{target.max_output_tokens:,}" if target.max_output_tokens else "",
+            (" ".join(taken) or "text alone") if target.sources else "anything",
+            " ".join(sorted({source.split()[0] for source in target.sources.values()})) or "nobody",
+            target.retires or "",
+        )
+    Console(markup=False, highlight=False).print(table)
+    return 0
+
+
+_TOLD = {"tools": "tools", "structured_output": "schema", "reasoning": "reasoning"}
+"""Features in a table, and what they are called there."""
+
+
+@app.command(group=_CHECKS)
 def status(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
     """Show what happens now: workers, requests in flight, pools, versions."""
     import msgspec  # noqa: PLC0415

@@ -357,7 +357,7 @@ def needed(body: dict[str, Any]) -> int:
 def test_what_a_request_needs_is_read_from_any_that_is_well_formed(
     body: dict[str, Any], ascii_only: bool, indent: int | None
 ) -> None:
-    reading = openai.read_chat(json.dumps(body, ensure_ascii=ascii_only, indent=indent).encode())
+    reading = native.read_chat(json.dumps(body, ensure_ascii=ascii_only, indent=indent).encode())
     assert reading.needs == needed(body)
 
 

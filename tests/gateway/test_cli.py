@@ -19,6 +19,7 @@ from gateway import __version__, cli
 from gateway.base.node import Node
 from gateway.control.config import load
 from gateway.control.keys import KeyStore
+from gateway.control.registry import registry
 
 CONFIG = """\
 listen: 127.0.0.1:0
@@ -63,7 +64,7 @@ def config(tmp_path: Path) -> Path:
 def throughway(*words: str | Path, columns: int = 100) -> tuple[int, str, str]:
     """Runs a command: (exit code, standard output, standard error). Those that start processes have one of their own."""
     environ = {"ADMIN_TOKEN": CANARY, "COLUMNS": str(columns)}
-    if words[0] in ("check", "keys", "restart", "status"):
+    if words[0] in ("check", "keys", "models", "restart", "status"):
         return _here([*map(str, words)], environ)
     done = subprocess.run(
         [sys.executable, "-m", "gateway.cli", *map(str, words)],
@@ -91,7 +92,18 @@ def _here(words: list[str], environ: dict[str, str]) -> tuple[int, str, str]:
 def test_help_names_every_command() -> None:
     code, out, _ = throughway("--help")
     assert code == 0
-    for command in ("serve", "data-plane", "control-plane", "check", "demo", "keys", "restart", "status", "version"):
+    for command in (
+        "serve",
+        "data-plane",
+        "control-plane",
+        "check",
+        "demo",
+        "keys",
+        "models",
+        "restart",
+        "status",
+        "version",
+    ):
         assert f" {command} " in out
 
 
@@ -137,6 +149,49 @@ def test_check_names_every_mistake_with_its_place(config: Path) -> None:
     assert f"{config}:7:" in out
     assert 'did you mean "local"?' in out
     assert "mistakes" in err
+
+
+MODELS = """\
+providers:
+  openai: {kind: openai, base_url: 'https://api.openai.com/v1', api_key: env:NOT_IN_THIS_SHELL}
+  local: {kind: openai, base_url: 'http://127.0.0.1:9/v1'}
+models:
+  smart:
+    targets: [{provider: openai, model: gpt-4.1}, {provider: local, model: x, capabilities: {tools: false}}]
+    capabilities: {context_tokens: 9000}
+  free: {targets: [{provider: local}]}
+"""
+
+
+def test_models_shows_what_is_known_and_who_says_so(tmp_path: Path) -> None:
+    (file := tmp_path / "gateway.yaml").write_text(MODELS)
+    code, out, err = throughway("models", file)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    smart, own, free = (next(line.split() for line in lines if word in line) for word in ("gpt-4.1", "local x", "free"))
+    assert "9,000" in smart and "32,768" in smart and {"config", "registry"} <= set(smart)
+    assert "9,000" in own and "config" in own and "registry" not in own and "tools" not in own
+    assert free[-2:] == ["anything", "nobody"]
+    narrow = throughway("models", file, columns=80)[1].splitlines()
+    assert max(map(len, narrow)) <= 80
+
+
+def test_models_speaks_json(tmp_path: Path) -> None:
+    (file := tmp_path / "gateway.yaml").write_text(MODELS)
+    code, out, _ = throughway("models", file, "--json")
+    smart, own, free = json.loads(out)
+    assert code == 0 and smart["sources"]["context_tokens"] == "config"
+    assert smart["sources"]["input"] == smart["sources"]["tools"] == f"registry {registry().made}"
+    assert smart["input"] == ["text", "image", "video", "pdf"] and smart["features"]["tools"] is True
+    assert own["context_tokens"] == 9_000 and own["features"] == {"tools": False} and own["input"] is None
+    assert own["sources"] == {"context_tokens": "config", "tools": "config"}
+    assert (free["context_tokens"], free["features"], free["sources"], free["retires"]) == (None, {}, {}, None)
+
+
+def test_models_of_a_broken_file_are_not_shown(config: Path) -> None:
+    config.write_text(CONFIG + "nonsense: 1\n")
+    code, out, err = throughway("models", config)
+    assert code == 78 and not out and "nonsense" in err
 
 
 def test_check_speaks_json(config: Path) -> None:

@@ -59,17 +59,20 @@ class Demand(msgspec.Struct, frozen=True):
     needs: int
     """Bits of BY_NAME."""
     tokens: int
-    """Of its prompt, at the least."""
+    """Of its prompt, at the least, whatever the vocabulary."""
+    own_tokens: int
+    """The same in the vocabulary that it was counted in."""
 
-    def met_by(self, target: Target) -> bool:
-        """Whether the target is not known to be unable."""
-        return not self.lacking(target) and not self.exceeds(target)
+    def met_by(self, target: Target, *, own: bool) -> bool:
+        """Whether the target is not known to be unable.
+
+        Args:
+            own: whether it has that vocabulary.
+        """
+        return not self.lacking(target) and not 0 < target.context_tokens < (self.own_tokens if own else self.tokens)
 
     def lacking(self, target: Target) -> int:
         return self.needs & target.lacks
-
-    def exceeds(self, target: Target) -> bool:
-        return 0 < target.context_tokens < self.tokens
 
 
 def words(bits: int) -> str:
@@ -84,18 +87,16 @@ def certain_needs(reading: Reading, body: bytes) -> int:
     return reading.needs
 
 
-def certain_tokens(reading: Reading, exchange: Exchange, counted: int, *, exact: bool) -> int:
-    """Of a prompt, at the least; 0 where that cannot be said.
+def certain_tokens(reading: Reading, exchange: Exchange, counted: int, *, exact: bool) -> tuple[int, int]:
+    """`Demand.tokens` and `own_tokens` of a prompt; 0 where they cannot be said.
 
     Args:
         counted: tokens of its texts. Images and other media are not among them: nobody knows what those come to.
-        exact: whether they were counted in the model's own vocabulary, none left out, and all of it is put to the model as it stands.
+        exact: whether none was left out, and all of it is put to the model as it stands.
     """
-    if exact:
-        return 0 if _is_shortened(exchange) else counted - counted // MARGIN
     if _is_shortened(exchange) or (reading.request is not None and _has_thoughts(reading.request.request)):
-        return 0
-    return counted // 2
+        return 0, 0
+    return counted // 2, counted - counted // MARGIN if exact else counted // 2
 
 
 def _is_shortened(exchange: Exchange) -> bool:

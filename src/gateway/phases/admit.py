@@ -18,7 +18,7 @@ from _fastpath.wheel import unix_ms
 from gateway.base.budget import period_at
 from gateway.base.calibration import script_of
 from gateway.base.capabilities import BY_NAME, PARTS, Demand, certain_needs, certain_tokens, words
-from gateway.base.context import Compiled, Context, KeyEntry, ModelEntry
+from gateway.base.context import Compiled, Context, KeyEntry, ModelEntry, TargetEntry
 from gateway.base.errors import (
     BUDGET_EXCEEDED,
     CONTEXT_LENGTH_EXCEEDED,
@@ -171,16 +171,21 @@ class Admission:
         assert reading is not None and model is not None and endpoint is not None
         if not endpoint.translates:  # it counts, embeds or completes: none of it is a conversation
             return
-        own_words = model.calibrations is None and reading.request is None and not reading.needs & NEEDS_TOOLS
-        exact = own_words and self._counter.exactly(reading.texts, model.encoding) is not None
-        demand = Demand(
-            certain_needs(reading, ctx.exchange.body), certain_tokens(reading, ctx.exchange, counted, exact=exact)
-        )
-        targets = [target for entry in (model, *model.fallbacks) for target in entry.targets]
-        unable = [target for target in targets if not demand.met_by(target.target)]
+        as_it_stands = reading.request is None and not reading.needs & NEEDS_TOOLS
+        exact = as_it_stands and self._counter.exactly(reading.texts, model.encoding) is not None
+        needs = certain_needs(reading, ctx.exchange.body)
+        demand = Demand(needs, *certain_tokens(reading, ctx.exchange, counted, exact=exact))
+        targets = [(target, entry) for entry in (model, *model.fallbacks) for target in entry.targets]
+        unable = [t for t, entry in targets if not demand.met_by(t.target, own=_counts_so(entry, t, model.encoding))]
         if len(unable) == len(targets):
             raise _nobody_can(ctx, demand)
         ctx.excluded = frozenset(unable)
+
+
+def _counts_so(entry: ModelEntry, target: TargetEntry, encoding: str) -> bool:
+    """Whether that is the target's own vocabulary: a model's is that of its first target."""
+    same_model = target.target.model == entry.targets[0].target.model
+    return entry.calibrations is None and entry.encoding == encoding and same_model
 
 
 def _scope(scope_id: bytes, limits: Limits, budget: Budget | None, period: int) -> Scope:
@@ -215,30 +220,31 @@ def _nobody_can(ctx: Context, demand: Demand) -> GatewayError:
     """A request that neither its model nor a fallback can serve."""
     model, endpoint = ctx.model, ctx.endpoint
     assert model is not None and endpoint is not None
-    name = model.model.name
+    name, others = model.model.name, _others(ctx, demand)
     lacking = [demand.lacking(target.target) for target in model.targets]
     if not all(lacking):  # one of them would take it if it were shorter
         longest = max(target.target.context_tokens for target in model.targets)
-        what = f"The prompt has at least {demand.tokens:,} tokens; the context of the model {name!r} has {longest:,}."
-        return GatewayError(
-            CONTEXT_LENGTH_EXCEEDED, f"{what} {_others(ctx, demand)}", param=_PROMPT[endpoint.dialect.name]
-        )
+        what = f"The prompt has about {ctx.prompt_tokens:,} tokens; the context of the model {name!r} has {longest:,}."
+        return GatewayError(CONTEXT_LENGTH_EXCEEDED, f"{what} {others}", param=_PROMPT[endpoint.dialect.name])
     told = words(min(lacking))
     param = None if min(lacking) & ~_PARTS else _PROMPT[endpoint.dialect.name]
     what = f"The model {name!r} does not take or offer what the request asks for: {told}."
-    return GatewayError(MODEL_CANNOT_SERVE, f"{what} {_others(ctx, demand)}", param=param)
+    return GatewayError(MODEL_CANNOT_SERVE, f"{what} {others}", param=param)
 
 
 def _others(ctx: Context, demand: Demand) -> str:
     """Which models of the key could serve it: first those of which something is known."""
-    key = ctx.key
-    assert key is not None
+    key, model = ctx.key, ctx.model
+    assert key is not None and model is not None
     known: list[str] = []
     unknown: list[str] = []
     for name, entry in islice(ctx.compiled.models.items(), MAX_LOOKED_AT):
         if len(known) == MAX_NAMED:
             break
-        able = [t.target for t in entry.targets if demand.met_by(t.target)] if key.allowed.get(name, False) else []
+        if not key.allowed.get(name, False):
+            continue
+        so = model.encoding
+        able = [t.target for t in entry.targets if demand.met_by(t.target, own=_counts_so(entry, t, so))]
         if able:
             (known if any(t.context_tokens or t.lacks for t in able) else unknown).append(name)
     named = [*known, *unknown][:MAX_NAMED]

@@ -19,10 +19,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.base import snapshot as snapshots
+from gateway.base.capabilities import BY_NAME
 from gateway.base.errors import ConfigurationError, Problem
 from gateway.base.node import Address, Cors, Http2, Node, Tls, TrustedProxies
 from gateway.base.snapshot import NANO_USD, Auth, Aws, Budget, Limits, Price, Provider
-from gateway.control.config import FileSource, SecretError, _check, _compile, _yaml, describe, effective, load, outline, resolve
+from gateway.control.config import (
+    FileSource,
+    SecretError,
+    _check,
+    _compile,
+    _yaml,
+    describe,
+    effective,
+    load,
+    outline,
+    resolve,
+)
 from gateway.control.config._compatible import COMPATIBLE
 from gateway.control.keys import KeyStore, key_hmac
 from tests.support.certificates import Authority
@@ -195,6 +207,65 @@ def test_the_same_input_gives_the_same_version(example: Path) -> None:
     assert load(example, dict(reversed(ENVIRON.items()))).snapshot == first
     example.write_text(EXAMPLE.replace("weight: 1", "weight: 2"))
     assert load(example, ENVIRON).snapshot.version != first.version
+
+
+# -- what models take and do
+
+CAPABILITIES = """\
+providers:
+  openai: {kind: openai, base_url: "https://api.openai.com/v1"}
+  claude: {kind: anthropic, base_url: "https://api.anthropic.com/v1"}
+  azure: {kind: azure, base_url: "https://mine.openai.azure.com/openai/v1"}
+  own: {kind: openai, base_url: "https://llm.example/v1"}
+models:
+  gpt-4: {targets: [{provider: openai}]}
+  override:
+    targets:
+      - {provider: openai, model: gpt-4}
+      - {provider: openai, model: gpt-4, capabilities: {input: [text, image, pdf], structured_output: true}}
+    capabilities: {context_tokens: 9000, input: [text], tools: false}
+  several: {targets: [{provider: claude, model: claude-haiku-4-5}, {provider: openai, model: gpt-4.1}], max_output_tokens: 7}
+  shortest: {targets: [{provider: claude, model: claude-haiku-4-5}, {provider: openai, model: gpt-4.1}, {provider: own}]}
+  unknown: {targets: [{provider: own, model: gpt-4}], encoding: estimated}
+  deployed: {targets: [{provider: azure, model: gpt-4}]}
+"""
+
+
+def test_what_models_take_and_do_is_compiled_of_what_is_known_and_what_is_said(tmp_path: Path) -> None:
+    (file := tmp_path / "g.yaml").write_text(CAPABILITIES)
+    models = {model.name: model for model in load(file, {}).snapshot.models}
+
+    def target(name: str, at: int = 0) -> tuple[int, str]:
+        found = models[name].targets[at]
+        return found.context_tokens, " ".join(name for name, bit in BY_NAME.items() if found.lacks & bit)
+
+    assert target("gpt-4") == (8_192, "image audio video pdf structured_output")
+    assert target("override") == (9_000, "image audio video pdf tools structured_output")
+    assert target("override", 1) == (9_000, "audio video tools")
+    assert target("unknown") == target("deployed") == target("shortest", 2) == (0, "")
+    assert (models["gpt-4"].encoding, models["gpt-4"].max_output_tokens) == ("cl100k_base", 8_192)
+    assert models["several"].max_output_tokens == 7
+    assert models["shortest"].max_output_tokens == 32_768, "the least of 64,000 and 32,768"
+    assert (models["unknown"].max_output_tokens, models["unknown"].estimated) == (4_096, True)
+    assert models["deployed"].encoding == "cl100k_base"
+
+
+def test_what_models_take_and_do_is_shown_as_it_would_be_written(tmp_path: Path) -> None:
+    (file := tmp_path / "g.yaml").write_text(CAPABILITIES)
+    shown = effective(file, {})
+    (again := tmp_path / "again.yaml").write_text(shown)
+
+    def known(path: Path) -> list[tuple[int, int]]:
+        return [(t.context_tokens, t.lacks) for model in load(path, {}).snapshot.models for t in model.targets]
+
+    assert known(again) == known(file) and effective(again, {}) == shown
+    assert "structured_output: true" in shown and "tools: false" in shown
+
+
+def test_a_target_of_which_nothing_is_known_adds_nothing_to_a_snapshot(tmp_path: Path) -> None:
+    (file := tmp_path / "g.yaml").write_text(CAPABILITIES)
+    (unknown,) = next(model for model in load(file, {}).snapshot.models if model.name == "unknown").targets
+    assert set(msgspec.json.decode(msgspec.json.encode(unknown))) == {"provider", "model"}
 
 
 # -- the network

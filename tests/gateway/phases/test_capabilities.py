@@ -286,6 +286,28 @@ def test_a_count_has_a_margin(tmp_path: Path, asked: tuple[str, dict[str, Any]],
         assert ask(rig, long(count, asked)).started is refused, count
 
 
+@pytest.mark.parametrize(
+    ("second", "refused"),
+    [
+        (Target("claude", "upstream-gpt", context_tokens=1_000), True),  # the same model elsewhere
+        (Target("claude", "another", context_tokens=1_000), False),  # whose vocabulary nobody knows
+        (Target("claude", "another", context_tokens=500), True),
+    ],
+)
+def test_a_count_is_exact_for_the_model_alone_whose_vocabulary_it_was(
+    tmp_path: Path, second: Target, refused: bool
+) -> None:
+    rig = rig_of(tmp_path, target("gpt", context_tokens=1_000), second)
+    assert ask(rig, long(1_500)).started is refused
+
+
+@pytest.mark.parametrize("encoding", ["o200k_base", "cl100k_base"])
+def test_of_a_fallback_with_another_vocabulary_a_count_is_not_exact(tmp_path: Path, encoding: str) -> None:
+    others = (Model("other", (target("claude", context_tokens=1_000),), encoding=encoding),)
+    rig = rig_of(tmp_path, target("gpt", context_tokens=1_000), others=others, fallbacks=("other",))
+    assert ask(rig, long(1_500)).started is (encoding == "o200k_base")
+
+
 def test_the_bound_of_the_answer_is_left_to_the_provider(tmp_path: Path) -> None:
     rig = rig_of(tmp_path, target("gpt", context_tokens=1_000))
     assert not ask(rig, long(900, max_tokens=5_000)).started

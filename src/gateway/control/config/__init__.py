@@ -3,6 +3,7 @@
     load        once, at start or for a check
     FileSource  again and again, while serving
     effective   what takes effect, for `throughway check --print`
+    known_targets  what is known of the models that it names, for `throughway models`
     outline     what manages a node must know of it, without its secrets
     state_dir_of  where the node keeps its state, of a file that may be broken
     fleet_settings   what is needed to ask Redis for the rest
@@ -16,6 +17,7 @@ the schema.
 """
 
 from gateway.control.config._kinds import instant
+from gateway.control.config._known import KnownTarget, known_targets
 from gateway.control.config._source import (
     FileSource,
     FleetSettings,
@@ -32,12 +34,14 @@ from gateway.control.config.secrets import SecretError, resolve
 __all__ = [
     "FileSource",
     "FleetSettings",
+    "KnownTarget",
     "Loaded",
     "Outline",
     "SecretError",
     "effective",
     "fleet_settings",
     "instant",
+    "known_targets",
     "load",
     "outline",
     "resolve",

@@ -158,6 +158,11 @@ def effective(path: str | os.PathLike[str], environ: Mapping[str, str] | None = 
     return to_yaml(SCHEMA.show(values))
 
 
+def validated(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The complete normal form, whether its secrets are here or not. Raises ConfigurationError."""
+    return _validated(_reading(path, environ, needed=()))[0]
+
+
 def state_dir_of(path: str | os.PathLike[str]) -> Path:
     """The state directory that a configuration names, whatever else is wrong with it.
 
