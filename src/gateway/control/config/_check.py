@@ -178,8 +178,11 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
     _provider_aws(path, provider, reading)
     if "auth" in provider:
         _auth((*path, "auth"), provider["auth"], reading)
-        if "api_key" in provider:
-            reading.error((*path, "auth"), "stands beside `api_key`; a provider is shown one of them")
+        for other in ("api_key", "aws"):
+            if other in provider:
+                reading.error((*path, "auth"), f"stands beside `{other}`; a provider is shown one of them")
+        if kind == "bedrock":
+            reading.error((*path, "auth"), "is not taken by Amazon Bedrock; write `aws`, or `api_key`")
     _provider_tls(path, provider, reading)
     _provider_address(path, provider, reading)
 
