@@ -40,13 +40,18 @@ def frame(headers: Mapping[str, str], payload: bytes) -> bytes:
 
 
 def event_frame(name: str, payload: Any) -> bytes:
+    if name.startswith("error:"):
+        told = {":message-type": "error", ":error-code": name.removeprefix("error:"), ":error-message": payload}
+        return frame(told, b"")
+    return raw_frame(name, json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def raw_frame(name: str, payload: bytes) -> bytes:
     """As Bedrock writes it: the type of the content stands between the others."""
-    kind, colon, named = name.partition(":")
-    if kind == "error" and colon:
-        return frame({":message-type": "error", ":error-code": named, ":error-message": payload}, b"")
+    _, colon, named = name.partition(":")
     told = {":exception-type": named} if colon else {":event-type": name}
     message = {":content-type": "application/json", ":message-type": "exception" if colon else "event"}
-    return frame({**told, **message}, json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
+    return frame({**told, **message}, payload)
 
 
 def stream_of(frames: Iterable[Frame]) -> bytes:

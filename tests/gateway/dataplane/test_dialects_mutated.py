@@ -17,12 +17,18 @@ from typing import Any
 import pytest
 
 from gateway.base.snapshot import Model, ProviderKind, Target
+from tests.support.amazon import STREAM_TYPE, raw_frame
 from tests.support.goldens import cases
 from tests.support.rig import PRICE, FakeExchange, Rig, response_head
 
 GOLDENS = Path(__file__).parents[1] / "codec/dialects"
-KINDS: dict[str, ProviderKind] = {"openai": "openai", "anthropic": "anthropic", "gemini": "gemini"}
-PROVIDERS = {"openai_chat": "openai", "anthropic": "anthropic", "gemini": "gemini"}
+KINDS: dict[str, ProviderKind] = {
+    "openai": "openai",
+    "anthropic": "anthropic",
+    "gemini": "gemini",
+    "bedrock": "bedrock",
+}
+PROVIDERS = {"openai_chat": "openai", "anthropic": "anthropic", "gemini": "gemini", "bedrock": "bedrock"}
 PATHS = {
     "openai_chat": "/v1/chat/completions",
     "openai_responses": "/v1/responses",
@@ -119,7 +125,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
 
 
 def rounds(dialect: str, kind: str, n: int) -> Iterator[tuple[random.Random, Path]]:
-    pattern = "*.sse" if kind == "streams" else "*.json"
+    pattern = "*.sse" if kind == "streams" and dialect != "bedrock" else "*.json"
     rng, files = random.Random(f"{dialect} {kind}"), cases(GOLDENS / dialect / kind, pattern)
     for _ in range(n):
         yield rng, rng.choice(files)
@@ -147,13 +153,25 @@ def answers(field: Field, dialect: str, n: int) -> None:
         field.check((path.name, caller, raw[:2_000]))
 
 
+def events_of(rng: random.Random, dialect: str, path: Path) -> tuple[list[bytes], int]:
+    """The events of a golden stream as they are sent, and which of them is damaged."""
+    if dialect == "bedrock":
+        told = json.loads(path.read_text())["frames"]
+        at = rng.randrange(len(told))
+        frames = [(name, json.dumps(payload).encode()) for name, payload in told]
+        frames[at] = (told[at][0], damaged(rng, told[at][1]))
+        return [raw_frame(*each) for each in frames], at
+    events = [each for each in re.split(rb"(?<=\n\n)", path.read_bytes()) if each.strip()]
+    at = rng.randrange(len(events)) if events else 0
+    if events:
+        events[at] = DATA.sub(partial(damaged_text, rng), events[at])
+    return events, at
+
+
 def streams(field: Field, dialect: str, n: int) -> None:
     """The sink is told what is raised, as a connection does it."""
     for rng, path in rounds(dialect, "streams", n):
-        events = [each for each in re.split(rb"(?<=\n\n)", path.read_bytes()) if each.strip()]
-        if events:
-            at = rng.randrange(len(events))
-            events[at] = DATA.sub(partial(damaged_text, rng), events[at])
+        events, at = events_of(rng, dialect, path)
         if events and rng.random() < 0.3:
             moved = events.pop(at)
             events.insert(rng.randint(0, len(events)), moved)
@@ -161,7 +179,7 @@ def streams(field: Field, dialect: str, n: int) -> None:
         exchange = field.hello(caller, provider, stream=True)
         sink = field.rig.sink(provider)
         try:
-            sink.on_head(response_head(200, "text/event-stream"), True)
+            sink.on_head(response_head(200, STREAM_TYPE if dialect == "bedrock" else "text/event-stream"), True)
             for event in [*events, b""]:
                 if exchange.names[-1] not in ENDS:
                     sink.on_data(event, event == b"")
@@ -187,9 +205,10 @@ def test_damaged_streams_come_to_an_end(field: Field, dialect: str) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("dialect", PATHS | PROVIDERS)
 def test_many_damaged_bodies(field: Field, dialect: str) -> None:
-    requests(field, dialect, 5_000)
+    if dialect in PATHS:
+        requests(field, dialect, 5_000)
     if dialect in PROVIDERS:
         answers(field, dialect, 5_000)
         streams(field, dialect, 5_000)
