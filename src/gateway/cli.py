@@ -410,6 +410,9 @@ def create_key(
     config: Config = DEFAULT_CONFIG,
     team: str | None = None,
     model: Annotated[tuple[str, ...], Parameter(help="A model's name or a pattern with *; may be repeated.")] = ("*",),
+    passthrough: Annotated[
+        tuple[str, ...], Parameter(help="A provider that it may ask at /PROVIDER/..., or *; may be repeated.")
+    ] = (),
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
     concurrency: int | None = None,
@@ -450,6 +453,7 @@ def create_key(
             pepper=of_file.pepper,
             team=team,
             models=model,
+            passthrough=passthrough,
             limits=Limits(requests_per_minute, tokens_per_minute, concurrency),
             budget=None if budget_usd is None else Budget(_nano_usd(budget_usd), budget_per),
             expires_at_s=None if expires is None else _expiry(expires),
@@ -523,6 +527,7 @@ def list_keys(*, config: Config = DEFAULT_CONFIG, json: AsJson = False) -> int:
                 "name": k.name,
                 "team": k.team,
                 "models": k.models,
+                "passthrough": k.passthrough,
                 "state": state,
                 "source": source,
                 "expires": _instant(k.expires_at_s) or None,

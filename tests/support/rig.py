@@ -14,11 +14,10 @@ from _fastpath.http1 import ResponseHead
 from _fastpath.metrics import Registry
 from _fastpath.shm import NodeMemory
 from _fastpath.wheel import now_ns
-from gateway.base.context import Compiled, KeyEntry, ModelEntry, PoolWaiter, Sink, TargetEntry
+from gateway.base.context import Compiled, KeyEntry, ModelEntry, PoolWaiter, ProviderEntry, Sink, TargetEntry
 from gateway.base.snapshot import Key, Model, Price, Provider, ProviderKind, Target, Team
 from gateway.base.usage import UsageRecord
 from gateway.codec.dialects.openai_chat.quirks import quirks_of
-from gateway.codec.kinds import KINDS
 from gateway.dataplane.compile import Heads
 from gateway.dataplane.pipeline import Pipeline
 from gateway.phases.account import Accountant
@@ -40,9 +39,10 @@ class FakeExchange:
         path: str = "/v1/chat/completions",
         method: str = "POST",
         headers: dict[bytes, bytes] | None = None,
+        query: bytes = b"",
     ) -> None:
         self.headers = {b"content-type": b"application/json", b"authorization": b"Bearer " + SECRET, **(headers or {})}
-        self.method, self.path, self.query, self.body, self.peer = method, path, b"", body, "10.0.0.1:5"
+        self.method, self.path, self.query, self.body, self.peer = method, path, query, body, "10.0.0.1:5"
         self.received_ns = now_ns()
         self.on_disconnect: Callable[[], object] | None = None
         self.on_drain: Callable[[], object] | None = None
@@ -128,6 +128,7 @@ class FakeConnection:
         self.parts: bytes | list[bytes] = b""
         self.calls: list[str] = []
         self.deadline_ns = 0
+        self.method = ""
 
     def send(
         self,
@@ -138,7 +139,7 @@ class FakeConnection:
         gap_ms: int,
         total_deadline_ns: int,
     ) -> None:
-        assert method == "POST"
+        self.method = method
         self.parts, self.sink, self.deadline_ns = parts, sink, total_deadline_ns
 
     @property
@@ -240,9 +241,13 @@ class Rig:
         self.pools: dict[str, FakePool] = {}
         self.admission = Admission(self.table, WordCounter(), {team.name: team} if team is not None else {})
         self.compiled = Compiled("0123456789abcdef")
+        for name in self._fields:
+            self._provider(name)
         for model in models or (Model("m", (Target("one", "upstream-m", price=PRICE),)),):
             self.compiled.models[model.name] = entry = ModelEntry(model, [self._target(t) for t in model.targets])
             entry.schedule = schedule(entry.targets)
+            for target in entry.targets:
+                self.compiled.providers[target.provider.name].add(entry, target)
         for model in models:
             self.compiled.models[model.name].fall_back_to([self.compiled.models[name] for name in model.fallbacks])
         digest = hmac.digest(PEPPER, SECRET, "sha256").hex()
@@ -253,14 +258,18 @@ class Rig:
         self.pipeline.swap(self.compiled, self.admission)
 
     def _target(self, target: Target) -> TargetEntry:
-        kind = self._kinds.get(target.provider, "openai")
-        fields = {"api_key": "env:KEY", **self._fields.get(target.provider, {})}
-        provider = Provider(target.provider, kind, f"http://{target.provider}.example/v1", **fields)
-        heads = Heads(provider, lambda _: "sk-ours")
-        pool = self.pools.setdefault(target.provider, FakePool())
+        entry, heads = self._provider(target.provider)
+        quirks = quirks_of(entry.provider)
         made, signings = heads.of(target.model), heads.signings_of(target.model)
-        quirks = quirks_of(provider)
-        return TargetEntry(target, provider, pool, made, KINDS[kind], quirks=quirks, signings=signings)
+        return TargetEntry(target, entry.provider, entry.pool, made, entry.kind, quirks=quirks, signings=signings)
+
+    def _provider(self, name: str) -> tuple[ProviderEntry, Heads]:
+        kind, fields = self._kinds.get(name, "openai"), {"api_key": "env:KEY", **self._fields.get(name, {})}
+        provider = Provider(name, kind, f"http://{name}.example/v1", **fields)
+        heads = Heads(provider, lambda _: "sk-ours")
+        if name not in self.compiled.providers:
+            self.compiled.providers[name] = heads.entry(provider, self.pools.setdefault(name, FakePool()))
+        return self.compiled.providers[name], heads
 
     def ask(self, body: bytes | None = None, **options: Any) -> FakeExchange:
         """Hands a request over; the answer comes when the test lets the provider speak."""

@@ -38,7 +38,8 @@ cdef class KeyEntry:
 cdef class Compiled:
     cdef public str version
     cdef public bytes fields, record
-    cdef public dict models, key_by_hmac, keys_seen
+    cdef public dict models, providers, key_by_hmac, keys_seen
+    cdef public object response_ids
 
 cdef class RouteMetrics:
     cdef public Cell requests, input_tokens, output_tokens, cost_nano_usd

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
@@ -20,7 +20,7 @@ from gateway.base.dialect import Dialect, Framing, ProviderDialect
 from gateway.base.image_tokens import cost_of_model
 from gateway.base.messages import Lost
 from gateway.base.ports import Exchange
-from gateway.base.snapshot import Key, Model, Provider, ProviderKind, Target
+from gateway.base.snapshot import Key, Model, Price, Provider, ProviderKind, Target
 from gateway.base.usage import rates_of
 
 NEVER_S = 1 << 62
@@ -128,6 +128,14 @@ class WholeAnswer(Protocol):
     def text_bytes(self) -> int: ...
     @property
     def media_bytes(self) -> int: ...
+
+
+class ResponseIds(Protocol):
+    """Ids of stored responses, as callers see them: `gateway.codec.response_ids.ResponseIds`."""
+
+    def shown(self, response_id: str, owner: str, provider: str) -> str: ...
+    def taken(self, shown: str, owner: str, providers: Iterable[str]) -> tuple[str, str] | None:
+        """(the provider's own id, the provider); None where the owner has no such response."""
 
 
 class Follows(Protocol):
@@ -332,10 +340,74 @@ class KeyEntry:
         """Unix second at which the plan's shortest budget period ends and the plan must be made anew."""
 
 
+class ProviderEntry:
+    """A provider, ready to be asked for what no model stands for.
+
+    Args:
+        head: what of the head of each request to it is always the same: `host` and its own fields, the credential among them.
+    """
+
+    __slots__ = (
+        "base_path",
+        "endpoint",
+        "free",
+        "head",
+        "kind",
+        "names",
+        "passages",
+        "pool",
+        "provider",
+        "targets",
+        "unpriced",
+    )
+
+    def __init__(
+        self, provider: Provider, pool: ProviderPool, kind: Kind, *, endpoint: Endpoint, base_path: str, head: bytes
+    ) -> None:
+        self.provider = provider
+        self.pool = pool
+        self.kind = kind
+        self.endpoint = endpoint
+        self.base_path = base_path
+        self.head = head
+        self.names = frozenset(name.lower().encode() for name, _ in provider.headers)
+        """Of the fields that are its own."""
+        self.passages = [(passage.methods, _pattern(passage.path)) for passage in provider.passthrough]
+        self.free = self._target(Price(0, 0))
+        """What costs nothing, whatever it is."""
+        self.unpriced = self._target(None)
+        """What nobody knows the price of."""
+        self.targets: dict[str, tuple[ModelEntry, TargetEntry]] = {}
+        """By the names that it knows: the models it serves."""
+
+    def _target(self, price: Price | None) -> TargetEntry:
+        target = TargetEntry(Target(self.provider.name, "", price=price), self.provider, self.pool, {}, self.kind)
+        target.fields = field("x-throughway-provider", self.provider.name)
+        return target
+
+    def add(self, model: ModelEntry, target: TargetEntry) -> None:
+        """One of the models that it serves; of several targets of one name the first that has a price counts."""
+        known = self.targets.get(target.target.model)
+        if known is None or known[1].rates is None:
+            self.targets[target.target.model] = (model, target)
+
+    def admits(self, method: str, path: str) -> bool:
+        """Whether it may be asked for a path behind its base URL."""
+        return any(method in methods and pattern.fullmatch(path) for methods, pattern in self.passages)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, re.sub(r"\*+", "*", path).split("*"))))
+
+
+NO_MODEL = ModelEntry(Model("", ()), [])
+"""Of requests that ask for none."""
+
+
 class Compiled:
     """A snapshot as the data plane uses it. Immutable but for the marks of round robin."""
 
-    __slots__ = ("fields", "key_by_hmac", "keys_seen", "models", "record", "version")
+    __slots__ = ("fields", "key_by_hmac", "keys_seen", "models", "providers", "record", "response_ids", "version")
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -343,6 +415,9 @@ class Compiled:
         """Header lines of each answer under this snapshot."""
         self.record = record_part(config_version=version)
         self.models: dict[str, ModelEntry] = {}
+        self.providers: dict[str, ProviderEntry] = {}
+        self.response_ids: ResponseIds | None = None
+        """Set where the snapshot is taken into use."""
         self.key_by_hmac: dict[str, KeyEntry] = {}
         self.keys_seen: dict[bytes, KeyEntry] = {}
         """By a keyed digest of the secret: spares the HMAC. At most one entry a key."""

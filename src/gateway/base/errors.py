@@ -126,6 +126,14 @@ BUDGET_EXCEEDED = _fault(
     "The key's or the team's budget for this period is spent. It opens again with the next period, or when the budget is raised.",
 )
 MODEL_NOT_ALLOWED = _fault("model_not_allowed", 403, "permission_error", _CALLER, "The key may not use this model.")
+PASSTHROUGH_NOT_ALLOWED = _fault(
+    "passthrough_not_allowed",
+    403,
+    "permission_error",
+    _CALLER,
+    "The provider does not admit what was asked of it at `/{provider}/...`, or the key may not ask it there. The message says which; "
+    "`passthrough` of the provider and of the key admit it.",
+)
 NOT_FOUND = _fault("not_found", 404, _INVALID, _CALLER, "No endpoint has this path.")
 MODEL_NOT_FOUND = _fault(
     "model_not_found",

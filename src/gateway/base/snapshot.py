@@ -26,6 +26,10 @@ Period = Literal["day", "week", "month", "total"]
 ProviderKind = Literal["openai", "azure", "anthropic", "gemini", "vertex", "vertex_anthropic", "bedrock"]
 
 
+PASSED_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+"""With which a provider may be asked for what no dialect has."""
+
+
 class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Immutable, comparable, strict."""
 
@@ -98,6 +102,14 @@ class Aws(_Value, frozen=True):
         return [value for value in values if value is not None]
 
 
+class Passage(_Value, frozen=True):
+    """What may be asked of a provider as it stands, at `/{provider}/...`."""
+
+    path: str = "/*"
+    """Behind the base URL; `*` stands for any text."""
+    methods: tuple[str, ...] = PASSED_METHODS
+
+
 class Provider(_Value, frozen=True):
     """One upstream service."""
 
@@ -127,6 +139,12 @@ class Provider(_Value, frozen=True):
     """It answers OpenAI's Responses itself; else they are translated."""
     headers: tuple[tuple[str, str], ...] = ()
     """Added to each request; values may be references."""
+    passthrough: tuple[Passage, ...] = ()
+    """What may be asked of it at `/{provider}/...`; nothing by default."""
+    passthrough_request_headers: tuple[str, ...] = ()
+    """Of a caller's, in lower case, that go on to it then, beside those of `codec.passthrough`."""
+    passthrough_answer_headers: tuple[str, ...] = ()
+    """Of its answers, in lower case, that come back then, beside those."""
     timeouts: Timeouts = Timeouts()
     max_connections: int = 1024
     """Of each worker."""
@@ -218,6 +236,8 @@ class Key(_Value, frozen=True):
     budget: Budget | None = None
     expires_at_s: int | None = None
     """Unix time."""
+    passthrough: tuple[str, ...] = ()
+    """Names of the providers that it may ask for what no dialect has; "*": of all that admit it."""
 
 
 class Snapshot(_Value, frozen=True):

@@ -107,6 +107,7 @@ class KeyStore:
         pepper: bytes,
         team: str | None = None,
         models: tuple[str, ...] = ("*",),
+        passthrough: tuple[str, ...] = (),
         limits: Limits = Limits(),  # noqa: B008 (immutable)
         budget: Budget | None = None,
         expires_at_s: int | None = None,
@@ -118,6 +119,7 @@ class KeyStore:
             pepper: the node's.
             team: the name of a team of the configuration.
             models: names, or patterns with `*`.
+            passthrough: names of providers that it may ask as they stand, or `*`.
             limits, budget: of this key alone.
             expires_at_s: Unix time.
 
@@ -133,7 +135,7 @@ class KeyStore:
             stored = self._read()
             self._check_room(stored, name, pepper)
             key_id, secret = new_secret()
-            key = Key(key_id, name, key_hmac(pepper, secret), team, models, limits, budget, expires_at_s)
+            key = Key(key_id, name, key_hmac(pepper, secret), team, models, limits, budget, expires_at_s, passthrough)
             added = StoredKey(key, int(time.time()))
             self._write(_File(FORMAT, pepper_mark(pepper), (*stored.keys, added)))
         return added, secret

@@ -9,8 +9,17 @@ from collections.abc import Callable, Generator
 from urllib.parse import quote, urlsplit
 
 from _fastpath.wheel import Wheel
-from gateway.base.context import Compiled, KeyEntry, ModelEntry, Signing, TargetEntry
+from gateway.base.context import (
+    Compiled,
+    KeyEntry,
+    ModelEntry,
+    ProviderEntry,
+    ProviderPool,
+    Signing,
+    TargetEntry,
+)
 from gateway.base.snapshot import Aws, Key, Provider, Snapshot, is_reference
+from gateway.codec import passthrough
 from gateway.codec.dialects.openai_chat.quirks import quirks_of
 from gateway.codec.kinds import KINDS
 from gateway.codec.sigv4 import Credential, PathSigning, Signer
@@ -113,6 +122,10 @@ def compile_snapshot(
     providers = {p.name: p for p in snapshot.providers}
     heads = {p.name: Heads(p, resolve) for p in snapshot.providers}
     quirks = {p.name: quirks_of(p) for p in snapshot.providers}
+    for provider in snapshot.providers:
+        known = compiled.providers[provider.name] = heads[provider.name].entry(provider, pools.of(provider))
+        if credentials is not None:
+            known.free.credential = known.unpriced.credential = credentials.of(provider)
     for model in snapshot.models:
         targets = [
             TargetEntry(
@@ -134,6 +147,8 @@ def compile_snapshot(
                 target.calibration = calibrations.of(target.provider.name, target.target.model)
         entry = compiled.models[model.name] = ModelEntry(model, targets)
         entry.schedule = schedule(targets)
+        for target in targets:
+            compiled.providers[target.provider.name].add(entry, target)
         yield
     for model in snapshot.models:
         compiled.models[model.name].fall_back_to([compiled.models[name] for name in model.fallbacks])
@@ -156,6 +171,7 @@ def dismantle(compiled: Compiled) -> Generator[None, None, None]:
         while table:
             table.popitem()
             yield
+    compiled.providers.clear()
     while compiled.models:
         _, model = compiled.models.popitem()
         model.fallbacks = []  # models that fall back to each other would never be free
@@ -207,6 +223,14 @@ class Heads:
             return None
         quoted = _in_path(model)
         return {name: PathSigning(signer, self._path + path.format(model=quoted)) for name, path in self._of_model}
+
+    def entry(self, provider: Provider, pool: ProviderPool) -> ProviderEntry:
+        """The provider itself, to be asked for what no model stands for."""
+        kind = KINDS[provider.kind]
+        head = passthrough.fixed_fields(self._host, self._credential, self._fields)
+        return ProviderEntry(
+            provider, pool, kind, endpoint=passthrough.endpoint_of(kind), base_path=self._path, head=head
+        )
 
     def _head(self, path: str) -> bytes:
         return request_head(self._path + path, self._host, self._credential, self._fields, self._accept)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
+from typing import Protocol
 from urllib.parse import unquote
 
 from _fastpath.wheel import now_ns
@@ -41,6 +42,7 @@ from gateway.base.ports import Exchange
 from gateway.codec import listings
 from gateway.codec.dialects.openai_chat.errors import render_error
 from gateway.codec.endpoints import ENDPOINTS, dialect_of, find_endpoint
+from gateway.dataplane.passthrough import Passthrough
 from gateway.phases import route, transform, upstream
 from gateway.phases.account import Accountant
 from gateway.phases.admit import Admission, find_model
@@ -74,6 +76,16 @@ Report = Callable[..., None]
 """Called as report(level, event, **fields)."""
 
 
+class Beside(Protocol):
+    """What answers paths that name no model, outside of ENDPOINTS."""
+
+    def wants(self, ctx: Context) -> bool:
+        """Whether the path is one of its own; authenticates. Raises GatewayError where this caller may not ask for it."""
+
+    def begin(self, ctx: Context, admission: Admission) -> None:
+        """Sends on what it wants. Raises GatewayError."""
+
+
 class Pipeline:
     """The application behind the edges of a worker. Satisfies `phases.relay.Steps`."""
 
@@ -83,6 +95,7 @@ class Pipeline:
         self._report = report
         self._compiled = Compiled("none")
         self._admit: Admission | None = None
+        self._beside: tuple[Beside, ...] = (Passthrough(authenticate, accountant, self),)
         # A worker's ids are told apart by 48 random bits, drawn when it starts.
         self._ids = Ids(b"req_" + os.urandom(6).hex().encode())
 
@@ -124,6 +137,8 @@ class Pipeline:
         try:
             endpoint = ctx.endpoint = ENDPOINTS.get(exchange.path) or find_endpoint(exchange.path, exchange.query)
             if endpoint is None or exchange.method != "POST":
+                if endpoint is None and self._beside_of(ctx) is not None:
+                    return True
                 self._answer_itself(ctx)
                 return False
             _check_media_type(exchange)
@@ -211,6 +226,11 @@ class Pipeline:
         upstream.begin(ctx, parts, relay)
         return True
 
+    def read_settings(self, ctx: Context) -> None:
+        """What a caller tells by headers, of a request that is not governed here."""
+        ctx.tags = _tags(ctx.exchange)
+        ctx.deadline_ns = _deadline_ns(ctx.exchange)
+
     # -- what relays ask for
 
     def settle(self, ctx: Context) -> None:
@@ -280,7 +300,14 @@ class Pipeline:
             raise _wrong_method(exchange.method, b"POST")
         listing = next((p for p in listings.PATHS if path == p or path.startswith(f"{p}/")), None)
         if listing is None:
-            known = ", ".join([*ENDPOINTS, *listings.PATHS, "/v1beta/models/{model}:generateContent"])
+            beside = self._beside_of(ctx)
+            if beside is not None:
+                assert self._admit is not None
+                beside.begin(ctx, self._admit)
+                return
+            known = ", ".join(
+                [*ENDPOINTS, *listings.PATHS, "/v1beta/models/{model}:generateContent", "/{provider}/... (passthrough)"]
+            )
             raise GatewayError(NOT_FOUND, f"There is no endpoint {path[:200]!r}. There are: {known}.")
         if exchange.method not in ("GET", "HEAD"):
             raise _wrong_method(exchange.method, b"GET, HEAD")
@@ -296,6 +323,10 @@ class Pipeline:
         ctx.status = 200
         exchange.respond(200, b"%bx-request-id: %b\r\n%b" % (_JSON, ctx.id.encode(), ctx.compiled.fields), body)
         self._accountant.count("models", "", "", "ok")
+
+    def _beside_of(self, ctx: Context) -> Beside | None:
+        """Who answers a path that is none of ENDPOINTS'. Raises GatewayError where this caller may not ask for it."""
+        return next((each for each in self._beside if each.wants(ctx)), None)
 
 
 def _may_help(error: GatewayError) -> bool:

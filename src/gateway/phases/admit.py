@@ -111,6 +111,21 @@ class Admission:
         ctx.plan = plan
         ctx.counts = True
 
+    def pass_on(self, ctx: Context, *, costs: bool) -> None:
+        """Debits a request of which nothing else is known: a spent budget refuses what may cost something. Raises GatewayError (402, 429, 503)."""
+        entry = ctx.key
+        assert entry is not None
+        plan = self._plan_of(entry)
+        if plan is None:
+            return
+        nano_usd = 1 if costs else 0
+        refused = plan.admit(0, nano_usd)
+        if refused:
+            raise _refusal(entry, plan, refused, 0)
+        ctx.plan = plan
+        ctx.reserved_nano_usd = nano_usd
+        ctx.limit_fields = plan.limit_fields()
+
     def _plan_of(self, entry: KeyEntry) -> Plan | None:
         if unix_ms() >= entry.budget_ends_s * 1_000:
             self.compile(entry)

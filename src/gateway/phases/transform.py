@@ -85,9 +85,9 @@ def build(ctx: Context) -> bytes | list[bytes]:
         if target.kind.fit is not None:
             body, rewritten = target.kind.fit(endpoint.name, body, target.target.model, _version(ctx)), True
     if target.credential is not None:
-        head = b"%b%b%b" % (head[: -len(_LENGTH)], _credential(target), _LENGTH)
+        head = b"%b%b%b" % (head[: -len(_LENGTH)], credential_line(target), _LENGTH)
     if ctx.trace_id:
-        head = b"%btraceparent: %b\r\n%b" % (head[: -len(_LENGTH)], _child_span(ctx), _LENGTH)
+        head = b"%btraceparent: %b\r\n%b" % (head[: -len(_LENGTH)], child_span(ctx), _LENGTH)
     if target.quirks is not None and endpoint.name == "chat":
         return _fitted(ctx, target, head)
     ctx.hide_usage = reading.stream and not reading.include_usage and endpoint.generates
@@ -126,7 +126,7 @@ def _version(ctx: Context) -> bytes:
     return ctx.exchange.header(b"anthropic-version") or b""
 
 
-def _credential(target: TargetEntry) -> bytes:
+def credential_line(target: TargetEntry) -> bytes:
     """The header line that shows who asks, as it is now; raises GatewayError where there is none."""
     credential = target.credential
     if credential is None:
@@ -192,8 +192,8 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
         head, fields = _with_carried(ctx, target, _head_of(target, endpoint.name, request.stream)), b""
     else:
         ctx.follows = Follows(kind.dialect, endpoint.dialect, asked.request, kind.framing or SERVER_SENT, ctx.id)
-    trace = b"traceparent: %b\r\n" % _child_span(ctx) if ctx.trace_id else b""
-    lines = b"%b%b%b" % (fields, _credential(target), trace)
+    trace = b"traceparent: %b\r\n" % child_span(ctx) if ctx.trace_id else b""
+    lines = b"%b%b%b" % (fields, credential_line(target), trace)
     return b"%b%b%b%d\r\n\r\n%b" % (head[: -len(_LENGTH)], lines, _LENGTH, len(body), body)
 
 
@@ -259,7 +259,7 @@ def read_trace(ctx: Context) -> None:
         ctx.trace_id = found[1].decode()
 
 
-def _child_span(ctx: Context) -> bytes:
+def child_span(ctx: Context) -> bytes:
     """The caller's trace, continued by a span of ours."""
     flags = (ctx.exchange.traceparent or b"00")[-2:]
     return b"00-%s-%s-%s" % (ctx.trace_id.encode(), os.urandom(8).hex().encode(), flags)

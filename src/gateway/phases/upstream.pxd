@@ -8,7 +8,8 @@ cdef class Waiter:
     cdef public int64_t deadline_ns
     cdef Context _ctx
     cdef object _parts, _sink
+    cdef str _method
 
-cpdef begin(Context ctx, object parts, object sink)
-cdef _send(Context ctx, object connection, object parts, object sink)
+cpdef begin(Context ctx, object parts, object sink, str method=*)
+cdef _send(Context ctx, object connection, object parts, object sink, str method)
 cpdef cancel(Context ctx)

@@ -22,25 +22,26 @@ FAULT_BY_KIND: dict[str, Fault] = {
 class Waiter:
     """Sends the request when there is a connection."""
 
-    __slots__ = ("_ctx", "_parts", "_sink", "cancelled", "deadline_ns")
+    __slots__ = ("_ctx", "_method", "_parts", "_sink", "cancelled", "deadline_ns")
 
-    def __init__(self, ctx: Context, parts: bytes | list[bytes], sink: Sink) -> None:
+    def __init__(self, ctx: Context, parts: bytes | list[bytes], sink: Sink, method: str) -> None:
         self.cancelled = False
         self.deadline_ns = ctx.deadline_ns
         self._ctx = ctx
         self._parts = parts
         self._sink = sink
+        self._method = method
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self._ctx.waiter = None
-        _send(self._ctx, connection, self._parts, self._sink)
+        _send(self._ctx, connection, self._parts, self._sink, self._method)
 
     def on_unavailable(self, kind: str, message: str) -> None:
         self._ctx.waiter = None
         self._sink.on_error(kind, message)
 
 
-def begin(ctx: Context, parts: bytes | list[bytes], sink: Sink) -> None:
+def begin(ctx: Context, parts: bytes | list[bytes], sink: Sink, method: str = "POST") -> None:
     """Sends the request of `ctx` to its target, now or when there is a connection; the sink hears of every end.
 
     Raises:
@@ -51,18 +52,18 @@ def begin(ctx: Context, parts: bytes | list[bytes], sink: Sink) -> None:
     ctx.sent_ns = now_ns()
     connection = ctx.target.pool.take()
     if connection is not None:
-        _send(ctx, connection, parts, sink)
+        _send(ctx, connection, parts, sink, method)
     else:
-        ctx.waiter = Waiter(ctx, parts, sink)
+        ctx.waiter = Waiter(ctx, parts, sink, method)
         ctx.target.pool.wait(ctx.waiter)
 
 
-def _send(ctx: Context, connection: UpstreamConnection, parts: bytes | list[bytes], sink: Sink) -> None:
+def _send(ctx: Context, connection: UpstreamConnection, parts: bytes | list[bytes], sink: Sink, method: str) -> None:
     assert ctx.target is not None
     ctx.connection = connection
     ctx.counts = True
     timeouts = ctx.target.provider.timeouts
-    connection.send(parts, sink, "POST", timeouts.first_byte_ms, timeouts.gap_ms, ctx.deadline_ns)
+    connection.send(parts, sink, method, timeouts.first_byte_ms, timeouts.gap_ms, ctx.deadline_ns)
 
 
 def cancel(ctx: Context) -> None:

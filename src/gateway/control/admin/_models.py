@@ -72,6 +72,13 @@ class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[ModelPattern, ...],
         Meta(min_length=1, max_length=1_000, description="What it may use: names, or patterns with `*`."),
     ] = ("*",)
+    passthrough: Annotated[
+        tuple[ModelPattern, ...],
+        Meta(
+            max_length=1_000,
+            description="Names of the providers that it may ask as they stand, at /{provider}/...; or `*`.",
+        ),
+    ] = ()
     limits: KeyLimits = KeyLimits()
     budget: KeyBudget | None = None
     expires: Annotated[datetime, Meta(tz=True, description="When it stops to work; RFC 3339.")] | None = None
@@ -84,6 +91,7 @@ class KeyInfo(msgspec.Struct, frozen=True):
     name: str
     team: str | None
     models: tuple[str, ...]
+    passthrough: tuple[str, ...]
     limits: KeyLimits
     budget: KeyBudget | None
     state: Literal["live", "expired", "revoked"]

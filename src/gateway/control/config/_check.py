@@ -183,6 +183,7 @@ def _provider(path: Path_, provider: Values, reading: Reading) -> None:
                 reading.error((*path, "auth"), f"stands beside `{other}`; a provider is shown one of them")
         if kind == "bedrock":
             reading.error((*path, "auth"), "is not taken by Amazon Bedrock; write `aws`, or `api_key`")
+    _passthrough(path, provider, reading)
     _provider_tls(path, provider, reading)
     _provider_address(path, provider, reading)
 
@@ -232,6 +233,24 @@ def _too_many_tokens(values: Values, reading: Reading) -> None:
     for name in with_auth[MAX_TOKEN_PROVIDERS:]:
         message = f"is one too many: at most {MAX_TOKEN_PROVIDERS} providers may have `auth`"
         reading.error(("providers", name, "auth"), message)
+
+
+_OWN_PATHS = ("v1", "v1beta")
+"""First segments of the gateway's own paths (`codec.passthrough.RESERVED`)."""
+
+
+def _passthrough(path: Path_, provider: Values, reading: Reading) -> None:
+    name = str(path[-1])
+    if provider.get("passthrough"):
+        here = (*path, "passthrough")
+        if "aws" in provider:
+            reading.error(here, "is not for a provider whose requests are signed; give it `api_key` in place of `aws`")
+        if name in _OWN_PATHS:
+            reading.error(here, f"/{name}/... are the gateway's own paths; give the provider another name")
+        elif not re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", name):
+            reading.error(here, f'"{name}" cannot stand in a path as it is; name it with letters, digits and - . _ ~')
+    elif provider.get("passthrough_headers"):
+        reading.warn((*path, "passthrough_headers"), "has no effect without `passthrough`")
 
 
 def _provider_tls(path: Path_, provider: Values, reading: Reading) -> None:
@@ -308,6 +327,12 @@ def _keys(values: Values, root: Node | None, reading: Reading) -> None:
                 reading.error((*path, "key"), f"has the same secret as {secrets[secret.value]}; each key needs its own")
             secrets.setdefault(secret.value, f"keys[{index}]")
         _patterns((*path, "models"), key.get("models", []), models, reading)
+        for place, provider in enumerate(key.get("passthrough", [])):
+            known = values.get("providers", {}).get(provider)
+            if isinstance(known, dict) and not known.get("passthrough"):
+                reading.warn(
+                    (*path, "passthrough", place), f'the provider "{provider}" admits nothing so: set its `passthrough`'
+                )
         _against_team(path, key, values, reading)
         if key.get("expires", time.time() + 1) < time.time():
             reading.warn((*path, "expires"), "lies in the past: the key does not work any more")

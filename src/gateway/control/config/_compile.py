@@ -22,6 +22,7 @@ from gateway.base.snapshot import (
     Key,
     Limits,
     Model,
+    Passage,
     Price,
     Provider,
     Snapshot,
@@ -207,6 +208,9 @@ def _provider(name: str, values: Values) -> Provider:
         tool_call_ids=values.get("tool_call_ids"),
         responses=_answers_responses(values),
         headers=tuple((name, _published(value)) for name, value in values.get("headers", {}).items()),
+        passthrough=_passages(values.get("passthrough", False)),
+        passthrough_request_headers=tuple(values.get("passthrough_headers", {}).get("request", ())),
+        passthrough_answer_headers=tuple(values.get("passthrough_headers", {}).get("answer", ())),
         timeouts=Timeouts(**values["timeouts"]),
         max_connections=values["max_connections"],
         warm_connections=values["warm_connections"],
@@ -231,6 +235,12 @@ def _aws(values: Values, base_url: str) -> Aws:
 def _auth(values: Values) -> Auth:
     fields: Values = {name: _published(value) for name, value in values.items()}
     return Auth(**fields)
+
+
+def _passages(chosen: bool | list[Values]) -> tuple[Passage, ...]:
+    if isinstance(chosen, bool):
+        return (Passage(),) if chosen else ()
+    return tuple(Passage(each["path"], tuple(each["methods"])) for each in chosen)
 
 
 def _answers_responses(values: Values) -> bool:
@@ -284,6 +294,7 @@ def _key(values: Values, hmac: str) -> Key:
         limits=limits,
         budget=budget,
         expires_at_s=values.get("expires"),
+        passthrough=tuple(values.get("passthrough", ())),
     )
 
 

@@ -200,6 +200,16 @@ class Reference(Name, frozen=True, kw_only=True):
         return f"the name of one of the {self.section}"
 
 
+class PassedProvider(Reference, frozen=True, kw_only=True):
+    """A provider's name, or `*`."""
+
+    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> str:
+        return node.text if node.text == "*" else super().scalar(node, path, reading)
+
+    def words(self) -> str:
+        return f"{super().words()}, or `*`"
+
+
 class SecretReference(Kind, frozen=True, kw_only=True):
     """`env:NAME` or `file:PATH`; the secret is read at once, so that a missing one is found before it is needed."""
 
@@ -675,8 +685,79 @@ class Many(Kind, frozen=True, kw_only=True):
         )
 
 
+class TrueOr(Kind, frozen=True, kw_only=True):
+    """`true`, `false`, or a value of another kind; in normal form as it is written."""
+
+    of: Kind
+
+    def read(self, node: Node, path: Path_, reading: Reading) -> Any:
+        if isinstance(node, Scalar) and not node.quoted and node.text in ("true", "false"):
+            return node.text == "true"
+        return super().read(node, path, reading) if isinstance(node, Scalar) else self.of.read(node, path, reading)
+
+    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> Any:
+        raise ValueError(f'expected {self.words()}, found "{_short(node.text)}"')
+
+    def show(self, value: Any) -> Any:
+        return Number(str(value).lower()) if isinstance(value, bool) else self.of.show(value)
+
+    def words(self) -> str:
+        return f"`true`, `false`, or {self.of.words()}"
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "boolean"}, self.of.json_schema()]}
+
+
+class PassedPath(Kind, frozen=True, kw_only=True):
+    """A path behind a provider's base URL, in the one spelling that is passed on, or a pattern."""
+
+    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> str:
+        if not _PASSED_PATH.match(node.text) or len(node.text) > 1_024:
+            raise ValueError(f'"{_short(node.text)}" is not {self.words()}')
+        return node.text
+
+    def words(self) -> str:
+        return "a path behind the base URL that begins with `/`, such as /files*, `*` standing for any text"
+
+
+class PassedHeader(HeaderName, frozen=True, kw_only=True):
+    """A header's name, in lower case, that neither frames a message nor tells who asks."""
+
+    what: str = "a header"
+
+    def scalar(self, node: Scalar, path: Path_, reading: Reading) -> str:
+        name: str = super().scalar(node, path, reading)
+        return name.lower()
+
+    def fault(self, name: str) -> str:
+        if fault := super().fault(name):
+            return fault
+        if _CREDENTIAL_NAME.search(name.lower()) or name.lower() in _NOT_PASSED:
+            return f"`{name}` is never passed on: it tells who asks, or where, or belongs to one connection"
+        return ""
+
+    def words(self) -> str:
+        return "the name of a header"
+
+
 # -- text
 
+_PASSED_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,=:%/-]*\Z")
+_NOT_PASSED = frozenset(
+    [
+        "accept-encoding",
+        "forwarded",
+        "location",
+        "proxy-authenticate",
+        "proxy-connection",
+        "traceparent",
+        "tracestate",
+        "via",
+        "x-forwarded-for",
+        "x-real-ip",
+        "x-request-id",
+    ]
+)
 _INTEGER = re.compile(r"(0|-?[1-9][0-9]*)\Z")
 _DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?\Z")
 _PORT = re.compile(r"(0|[1-9][0-9]{0,4})\Z")

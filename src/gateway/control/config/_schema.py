@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.base.credentials import ISSUERS
 from gateway.base.node import Bounds, Cors, Node, ServerTimeouts
-from gateway.base.snapshot import Provider, Target, Timeouts
+from gateway.base.snapshot import PASSED_METHODS, Provider, Target, Timeouts
 from gateway.control.config._compatible import COMPATIBLE
 from gateway.control.config._kinds import (
     BaseUrl,
@@ -27,6 +27,9 @@ from gateway.control.config._kinds import (
     Named,
     Network,
     Origin,
+    PassedHeader,
+    PassedPath,
+    PassedProvider,
     PresetRecord,
     ProxyUrl,
     Record,
@@ -35,6 +38,7 @@ from gateway.control.config._kinds import (
     SecretReference,
     ServerUrl,
     ServiceAccountFile,
+    TrueOr,
     Usd,
     Workers,
 )
@@ -229,6 +233,31 @@ PROVIDER = PresetRecord(
             Named(name=HeaderName(what="a header"), of=HeaderValue()),
             "Sent with each request. What is secret stands by reference: the snapshot is published.",
         ),
+        "passthrough": Field(
+            TrueOr(
+                of=Many(
+                    of=Record(
+                        fields={
+                            "path": Field(PassedPath(), "Behind the base URL.", required=True),
+                            "methods": Field(
+                                Many(of=Choice(of=PASSED_METHODS), shortest=1), "With which.", list(PASSED_METHODS)
+                            ),
+                        }
+                    )
+                )
+            ),
+            "What may be asked of it as it stands, at `/{provider}/...`, by keys that have its name in `passthrough`: `true` for all, or a list of "
+            "paths. Nothing there is governed by `models`: whoever may ask so can use any model, file and account setting of it. Absent: nothing.",
+        ),
+        "passthrough_headers": Field(
+            Record(
+                fields={
+                    "request": Field(Many(of=PassedHeader()), "Of callers', that go on to it."),
+                    "answer": Field(Many(of=PassedHeader()), "Of its answers, that come back."),
+                }
+            ),
+            "Headers that are passed through beside those of docs/dialects.md.",
+        ),
         "timeouts": Field(
             Record(
                 fields={
@@ -357,6 +386,10 @@ KEY = Record(
         ),
         "limits": Field(LIMITS, "Its own, beside its team's."),
         "budget": Field(BUDGET, "Its own, beside its team's."),
+        "passthrough": Field(
+            Many(of=PassedProvider(what="a provider", section="providers")),
+            "The providers that it may ask as they stand, at `/{provider}/...`; `*`: all that admit it. Absent: none.",
+        ),
         "expires": Field(Date(), "When it stops to work."),
     }
 )

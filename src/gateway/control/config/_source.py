@@ -428,7 +428,7 @@ def _check_names(stored: tuple[StoredKey, ...], file: Path, values: dict[str, An
 
 
 def _check_references(stored: tuple[StoredKey, ...], file: Path, root: _yaml.Node | None, reading: Reading) -> None:
-    teams, models = names_of(root, "teams"), names_of(root, "models")
+    teams, models, providers = (names_of(root, section) for section in ("teams", "models", "providers"))
     for key in (entry.key for entry in stored if entry.live):
         if key.team is not None and key.team not in teams:
             message = f'no team is named "{key.team}"; define it, or `throughway keys revoke {key.name}`'
@@ -436,6 +436,9 @@ def _check_references(stored: tuple[StoredKey, ...], file: Path, root: _yaml.Nod
         for pattern in key.models:
             if pattern != "*" and not matches(pattern, models):
                 reading.warnings.append(Problem(str(file), 0, 0, key.name, f'"{pattern}" matches no model'))
+        for provider in key.passthrough:
+            if provider != "*" and provider not in providers:
+                reading.warnings.append(Problem(str(file), 0, 0, key.name, f'no provider is named "{provider}"'))
 
 
 def _check_pepper(pepper: bytes, node: Node, stored: tuple[StoredKey, ...], reading: Reading) -> None:

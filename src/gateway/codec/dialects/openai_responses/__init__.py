@@ -36,6 +36,7 @@ from gateway.codec.dialects.openai_responses._request_out import write_request
 from gateway.codec.dialects.openai_responses._signed import OWN
 from gateway.codec.dialects.openai_responses._stream_in import StreamReader
 from gateway.codec.dialects.openai_responses._stream_out import StreamWriter
+from gateway.codec.dialects.openai_responses._usage import read_usage as read_usage
 
 
 class _Responses:
