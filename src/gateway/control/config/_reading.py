@@ -89,8 +89,14 @@ class Reading:
         return self.needed is None or path[0] in self.needed
 
     def path(self, text: str) -> Path:
-        """A path of the configuration, absolute."""
-        return Path(os.path.normpath(self.directory / Path(text).expanduser()))
+        """A path of the configuration, absolute. Raises ValueError where it begins with `~NAME` and nobody has that name."""
+        try:
+            return Path(os.path.normpath(self.directory / Path(text).expanduser()))
+        except RuntimeError:
+            user = text.partition("/")[0][1:]
+            raise ValueError(
+                f'begins with the home of "{user}", and there is no such user; write the path itself'
+            ) from None
 
     def content(self, file: Path, limit: int = MAX_BYTES) -> bytes:
         """A file's bytes, watched from now on.
