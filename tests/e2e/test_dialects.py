@@ -575,7 +575,7 @@ def test_what_one_provider_cannot_be_asked_is_answered_by_another(chat: openai.O
     assert raw.parse().choices[0].message.content == ANSWER
 
 
-def test_responses_pass_byte_for_byte_to_a_provider_that_answers_them_itself(
+def test_responses_pass_byte_for_byte_to_a_provider_that_answers_them_itself_but_for_their_ids(
     providers: ScriptedUpstream, node: Gateway
 ) -> None:
     usage = {
@@ -599,11 +599,17 @@ def test_responses_pass_byte_for_byte_to_a_provider_that_answers_them_itself(
         named("response.completed", {"sequence_number": 2, "response": done}),
     ]
     providers.script(error(500), name="", own=stream(events))
-    asked = {"model": "own", "input": "Hi", "previous_response_id": "resp_0", "stream": True, "something_new": [1]}
+    asked: dict[str, Any] = {"model": "own", "input": "Hi", "stream": True, "something_new": [1]}
     answer = node.ask(asked, secret_of("main"), path="/v1/responses")
-    assert answer.body == b"".join(events)
+    (shown,) = set(re.findall(rb'"id": ?"(resp_1_tw[A-Za-z0-9_-]{22})"', answer.body))
+    assert answer.body.replace(shown, b"resp_1") == b"".join(events)
+    asked["previous_response_id"] = shown.decode()
+    node.ask(asked, secret_of("main"), path="/v1/responses")
     sent = providers.requests_of("")[-1]
-    assert (sent.path, sent.json) == ("/own/v1/responses", {**asked, "model": "own-upstream"})
+    assert (sent.path, sent.json) == (
+        "/own/v1/responses",
+        {**asked, "model": "own-upstream", "previous_response_id": "resp_1"},
+    )
     found = node.record(dict(answer.headers)["x-request-id"])
     assert (found["input_tokens"], found["output_tokens"], found["cache_read_tokens"]) == (111, 7, 11)
 

@@ -36,6 +36,7 @@ ELSEWHERE = {
     "endpoint_not_served": "test_dialects.py: the same",
     "internal_error": "tests/gateway/dataplane/test_pipeline.py: no request of a caller brings it about",
     "client_closed_request": "test_openai_client.py and test_records.py: nobody is there to read it",
+    "response_not_found": "test_kept_responses.py: it takes a provider that keeps some",
     "passthrough_not_allowed": "test_passthrough.py: it takes a provider that admits something",
     "provider_pool_exhausted": "tests/gateway/dataplane/test_pipeline.py: it takes 4,096 waiting requests",
 }

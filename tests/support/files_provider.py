@@ -16,6 +16,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from _fastpath.usage import Usage
+from gateway.base.messages import Answer, Choice, Lost, Text
+from gateway.codec.dialects.openai_responses import DIALECT
+
 PIECE = bytes(range(256)) * 256
 
 
@@ -36,6 +40,7 @@ class FilesProvider:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.files: dict[str, tuple[dict[str, Any], bytes]] = {}
+        self.responses: dict[str, dict[str, Any]] = {}
         self.left = threading.Event()
         """A client left while it was being sent something large."""
         self.sent_bytes = 0
@@ -91,6 +96,24 @@ class FilesProvider:
                 self._say(to, {"id": "batch_1", "object": "batch", "status": "validating", **json.loads(body)})
             case ("GET", ["batches", name]):
                 self._say(to, {"id": name, "object": "batch", "status": "completed"})
+            case ("POST", ["responses"]):
+                self._respond(to, json.loads(body))
+            case ("GET", ["responses", name]) if name in self.responses:
+                if "stream=true" in url.query:
+                    self._stream(to, self.responses[name])
+                else:
+                    self._say(to, self.responses[name])
+            case ("DELETE", ["responses", name]) if name in self.responses:
+                del self.responses[name]
+                self._say(to, {"id": name, "object": "response.deleted", "deleted": True})
+            case ("POST", ["responses", name, "cancel"]) if name in self.responses:
+                self._say(to, {**self.responses[name], "status": "cancelled"})
+            case ("GET", ["responses", name, "input_items"]) if name in self.responses:
+                item: dict[str, Any] = {"id": "msg_in", "type": "message", "role": "user", "status": "completed"}
+                item["content"] = [{"type": "input_text", "text": f"Asked {name} ."}]
+                self._say(
+                    to, {"object": "list", "data": [item], "has_more": False, "first_id": "msg_in", "last_id": "msg_in"}
+                )
             case ("GET", ["big", size]):
                 self._send_big(to, int(size))
             case ("GET", ["stall"]):
@@ -108,6 +131,59 @@ class FilesProvider:
                 self._send(to, 200, to.headers.get("content-type") or "text/plain", body, ("set-cookie", "canary=1"))
             case _:
                 self._say(to, {"error": {"message": "No such thing.", "type": "invalid_request_error"}}, 404)
+
+    def _respond(self, to: BaseHTTPRequestHandler, asked: dict[str, Any]) -> None:
+        previous = asked.get("previous_response_id")
+        if previous is not None and previous not in self.responses:
+            self._say(
+                to,
+                {
+                    "error": {
+                        "message": f"Previous response {previous} not found.",
+                        "code": "previous_response_not_found",
+                    }
+                },
+                400,
+            )
+            return
+        answer = Answer(
+            id=f"resp_{len(self.asked):04}",
+            model=asked["model"],
+            choices=[Choice([Text(f"Hello from {len(self.asked)}")], "stop")],
+            created_s=1,
+            usage=Usage(11, 7),
+        )
+        made = json.loads(DIALECT.write_answer(answer, DIALECT.read_request(json.dumps(asked).encode(), Lost())))
+        made["previous_response_id"] = previous
+        self.responses[made["id"]] = made
+        if asked.get("stream"):
+            self._stream(to, made)
+        else:
+            self._say(to, made)
+
+    def _stream(self, to: BaseHTTPRequestHandler, made: dict[str, Any]) -> None:
+        """Of its events those that have a response, and one that has not."""
+        began = {**made, "status": "in_progress", "output": [], "usage": None}
+        item = made["output"][0]
+        events: list[dict[str, Any]] = [
+            {"type": "response.created", "response": began},
+            {"type": "response.in_progress", "response": began},
+            {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+            {
+                "type": "response.output_text.delta",
+                "output_index": 0,
+                "item_id": item["id"],
+                "content_index": 0,
+                "delta": "Hello",
+                "logprobs": [],
+            },
+            {"type": "response.output_item.done", "output_index": 0, "item": item},
+            {"type": "response.completed", "response": made},
+        ]
+        texts = [
+            f"event: {e['type']}\ndata: {json.dumps({**e, 'sequence_number': n})}\n\n" for n, e in enumerate(events)
+        ]
+        self._send(to, 200, "text/event-stream", "".join(texts).encode())
 
     def _keep(self, content_type: str, body: bytes) -> dict[str, Any]:
         message = email.message_from_bytes(

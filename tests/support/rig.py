@@ -269,6 +269,8 @@ class Rig:
         heads = Heads(provider, lambda _: "sk-ours")
         if name not in self.compiled.providers:
             self.compiled.providers[name] = heads.entry(provider, self.pools.setdefault(name, FakePool()))
+            if provider.responses:
+                self.compiled.keepers.append(name)
         return self.compiled.providers[name], heads
 
     def ask(self, body: bytes | None = None, **options: Any) -> FakeExchange:

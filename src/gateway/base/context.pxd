@@ -39,6 +39,7 @@ cdef class Compiled:
     cdef public str version
     cdef public bytes fields, record
     cdef public dict models, providers, key_by_hmac, keys_seen
+    cdef public list keepers
     cdef public object response_ids
 
 cdef class RouteMetrics:

@@ -51,6 +51,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """It counts tokens, which costs nothing: this writes the answer where it is counted here."""
     withheld: tuple[str, ...] = ()
     """Fields that not even a provider of the same dialect is asked for: what they do could not be accounted for."""
+    kept: bool = False
+    """A provider of the same dialect keeps what it answers, and is asked for it by its id."""
     carried: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of the caller that go on to a provider of the same dialect, in lower case, and what is sent where the caller sent none; b"" for
     nothing."""
@@ -407,7 +409,17 @@ NO_MODEL = ModelEntry(Model("", ()), [])
 class Compiled:
     """A snapshot as the data plane uses it. Immutable but for the marks of round robin."""
 
-    __slots__ = ("fields", "key_by_hmac", "keys_seen", "models", "providers", "record", "response_ids", "version")
+    __slots__ = (
+        "fields",
+        "keepers",
+        "key_by_hmac",
+        "keys_seen",
+        "models",
+        "providers",
+        "record",
+        "response_ids",
+        "version",
+    )
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -416,6 +428,8 @@ class Compiled:
         self.record = record_part(config_version=version)
         self.models: dict[str, ModelEntry] = {}
         self.providers: dict[str, ProviderEntry] = {}
+        self.keepers: list[str] = []
+        """Names of the providers that keep responses."""
         self.response_ids: ResponseIds | None = None
         """Set where the snapshot is taken into use."""
         self.key_by_hmac: dict[str, KeyEntry] = {}

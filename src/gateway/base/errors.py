@@ -142,6 +142,13 @@ MODEL_NOT_FOUND = _fault(
     _CALLER,
     "No model has this name. GET /v1/models lists those that the key may use.",
 )
+RESPONSE_NOT_FOUND = _fault(
+    "response_not_found",
+    404,
+    _INVALID,
+    _CALLER,
+    "No provider keeps a response of this id that the key, or its team, has made. In `previous_response_id` it is a 400.",
+)
 METHOD_NOT_ALLOWED = _fault(
     "method_not_allowed",
     405,

@@ -32,6 +32,7 @@ ENDPOINTS: dict[str, Endpoint] = {
             openai_responses.DIALECT,
             translates=True,
             withheld=("background",),
+            kept=True,
         ),
         Endpoint(
             "messages",

@@ -140,10 +140,10 @@ _SPOKEN: dict[str, Dialect] = {each.name: each for each in (anthropic.DIALECT, g
 
 def endpoint_of(kind: Kind) -> Endpoint:
     """As what a request to a provider of that kind is governed: its clients' dialect, where callers may speak it."""
-    return Endpoint(NAME, "/{provider}/", _unread, _SPOKEN.get(kind.dialect.name, openai_chat.DIALECT))
+    return Endpoint(NAME, "/{provider}/", unread, _SPOKEN.get(kind.dialect.name, openai_chat.DIALECT))
 
 
-def _unread(body: bytes) -> Reading:
+def unread(body: bytes) -> Reading:
     raise AssertionError("what is passed on is not read")
 
 

@@ -180,7 +180,9 @@ class Follows:
 
     def answer(self, body: bytes) -> Whole:
         """Reads a whole answer; raises AnswerError."""
-        answer = self._provider.read_answer(body)
+        return self._whole(self._provider.read_answer(body), body)
+
+    def _whole(self, answer: Answer, body: bytes) -> Whole:
         answer.id, answer.model = answer.id or self._name, answer.model or self._request.model
         text, media = _produced(answer)
         finish = next((choice.finish for choice in reversed(answer.choices) if choice.finish), "")

@@ -126,6 +126,8 @@ def compile_snapshot(
         known = compiled.providers[provider.name] = heads[provider.name].entry(provider, pools.of(provider))
         if credentials is not None:
             known.free.credential = known.unpriced.credential = credentials.of(provider)
+        if provider.responses:
+            compiled.keepers.append(provider.name)
     for model in snapshot.models:
         targets = [
             TargetEntry(

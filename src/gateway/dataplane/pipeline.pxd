@@ -13,6 +13,7 @@ cdef class Pipeline:
     cdef Authenticator _authenticate
     cdef Accountant _accountant
     cdef object _report
+    cdef object _response_ids
     cdef tuple _beside
     cdef Compiled _compiled
     cdef Admission _admit

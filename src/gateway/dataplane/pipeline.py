@@ -42,6 +42,8 @@ from gateway.base.ports import Exchange
 from gateway.codec import listings
 from gateway.codec.dialects.openai_chat.errors import render_error
 from gateway.codec.endpoints import ENDPOINTS, dialect_of, find_endpoint
+from gateway.codec.response_ids import ResponseIds
+from gateway.dataplane.kept_responses import KeptResponses
 from gateway.dataplane.passthrough import Passthrough
 from gateway.phases import route, transform, upstream
 from gateway.phases.account import Accountant
@@ -95,12 +97,17 @@ class Pipeline:
         self._report = report
         self._compiled = Compiled("none")
         self._admit: Admission | None = None
-        self._beside: tuple[Beside, ...] = (Passthrough(authenticate, accountant, self),)
+        self._response_ids = ResponseIds(authenticate.derived(b"throughway response ids"))
+        self._beside: tuple[Beside, ...] = (
+            KeptResponses(authenticate, accountant, self, self._response_ids),
+            Passthrough(authenticate, accountant, self),
+        )
         # A worker's ids are told apart by 48 random bits, drawn when it starts.
         self._ids = Ids(b"req_" + os.urandom(6).hex().encode())
 
     def swap(self, compiled: Compiled, admission: Admission) -> None:
         """Requests that begin from now on see this snapshot; those under way keep theirs."""
+        compiled.response_ids = self._response_ids
         self._compiled = compiled
         self._admit = admission
 

@@ -26,6 +26,10 @@ class Authenticator:
         self._pepper = pepper
         self._digest = Digester(os.urandom(16)).digest
 
+    def derived(self, purpose: bytes) -> bytes:
+        """A secret for something else that all nodes of one pepper share."""
+        return hmac.digest(self._pepper, purpose, "sha256")
+
     def authenticate(self, ctx: Context) -> None:
         """Sets `ctx.key`. Raises GatewayError (401)."""
         secret = ctx.exchange.credential()

@@ -8,18 +8,22 @@ from collections.abc import Sequence
 
 import msgspec
 
+from _fastpath.jsonscan import scan
 from _fastpath.wheel import now_ns
 from gateway.base.context import Context, ModelEntry, TargetEntry, field
 from gateway.base.errors import (
     ENDPOINT_NOT_SERVED,
     PROVIDER_CREDENTIAL_MISSING,
+    RESPONSE_NOT_FOUND,
     UNSUPPORTED_PARAMETER,
     GatewayError,
 )
 from gateway.base.messages import Lost, Request, plain_path
 from gateway.codec.dialects.openai_chat import native
+from gateway.codec.faults import MAX_DEPTH
 from gateway.codec.framing import SERVER_SENT
 from gateway.codec.governing import Asked, read_asked
+from gateway.codec.response_ids import ResponseIds, Tagging, TaggingFollows, owner_of
 from gateway.codec.signatures import MARK
 from gateway.codec.translation import Follows
 
@@ -80,8 +84,10 @@ def build(ctx: Context) -> bytes | list[bytes]:
             _check_withheld(endpoint.withheld, reading.request.lost)
         if target.kind.dialect is endpoint.dialect and MARK in body and endpoint.translates:
             return _translated(ctx, target)
-        ctx.follows = Follows(endpoint.dialect, None, reading.request.request)
         head = _with_carried(ctx, target, _head_of(target, endpoint.name, reading.stream))
+        if endpoint.kept:
+            return _kept(ctx, target, head)
+        ctx.follows = Follows(endpoint.dialect, None, reading.request.request)
         if target.kind.fit is not None:
             body, rewritten = target.kind.fit(endpoint.name, body, target.target.model, _version(ctx)), True
     if target.credential is not None:
@@ -138,9 +144,60 @@ def credential_line(target: TargetEntry) -> bytes:
     return credential.line
 
 
+# -- what its provider keeps
+
+
+def _kept(ctx: Context, target: TargetEntry, head: bytes) -> bytes:
+    """A request that makes what is kept, and may go on from what was."""
+    endpoint, reading, body, ids, key = ctx.endpoint, ctx.reading, ctx.exchange.body, ctx.compiled.response_ids, ctx.key
+    assert endpoint is not None and reading is not None and key is not None
+    assert isinstance(ids, ResponseIds)
+    lost = reading.request.lost
+    edits = [(reading.model_start, reading.model_end, target.model_json)]
+    if _is_among("previous_response_id", lost):
+        edits += _previous(ctx, target, ids)
+    if _is_among("conversation", lost) and not {"*", target.provider.name} & set(key.key.passthrough):
+        message = (
+            "'conversation' is not passed on: whose it is cannot be told. Leave it out and use 'previous_response_id'."
+        )
+        raise GatewayError(UNSUPPORTED_PARAMETER, message, param="conversation")
+    for start, end, value in sorted(edits, reverse=True):
+        body = b"%b%b%b" % (body[:start], value, body[end:])
+    tagging = Tagging(ids, owner_of(key), target.provider.name)
+    ctx.hide_usage = False
+    ctx.follows = TaggingFollows(endpoint.dialect, reading.request.request, tagging)
+    trace = b"traceparent: %b\r\n" % child_span(ctx) if ctx.trace_id else b""
+    lines = credential_line(target) + trace
+    return b"%b%b%b%d\r\n\r\n%b" % (head[: -len(_LENGTH)], lines, _LENGTH, len(body), body)
+
+
+def _is_among(name: str, lost: Lost) -> bool:
+    return lost.overflows or name in lost.fields or name in lost.more
+
+
+def _previous(ctx: Context, target: TargetEntry, ids: ResponseIds) -> list[tuple[int, int, bytes]]:
+    """The edit that gives an earlier response the name by which its provider knows it. Raises GatewayError."""
+    assert ctx.key is not None
+    start, end, _ = scan(ctx.exchange.body, (b"previous_response_id",), MAX_DEPTH)
+    shown = msgspec.json.decode(ctx.exchange.body[start:end], type=str | None) if start >= 0 else None
+    if shown is None:
+        return []
+    taken = ids.taken(shown, owner_of(ctx.key), ctx.compiled.keepers)
+    if taken is None:
+        message = f"No provider keeps a response {shown[:MAX_SHOWN_CHARS]!r} that this key or its team has made."
+        raise GatewayError(RESPONSE_NOT_FOUND, message, param="previous_response_id", status=400)
+    response_id, provider = taken
+    if provider != target.provider.name:
+        message = (
+            f"The response {shown[:MAX_SHOWN_CHARS]!r} is kept by {provider!r}, which is no provider of this model."
+        )
+        raise GatewayError(ENDPOINT_NOT_SERVED, message, param="previous_response_id")
+    return [(start, end, msgspec.json.encode(response_id))]
+
+
 def _check_withheld(names: Sequence[str], lost: Lost) -> None:
     for name in names:
-        if lost.overflows or name in lost.fields or name in lost.more:
+        if _is_among(name, lost):
             message = f"{name!r} is not passed on: what is answered then could not be accounted for. Leave it out."
             raise GatewayError(UNSUPPORTED_PARAMETER, message, param=name)
 

@@ -172,7 +172,12 @@ def state_dir_of(path: str | os.PathLike[str]) -> Path:
     reading = _reading(path, {})
     text = _text(reading)
     reading.raise_if_faulty()
-    return reading.path(_yaml.glance(text, "state_dir") or str(Node().state_dir))
+    try:
+        return reading.path(_yaml.glance(text, "state_dir") or str(Node().state_dir))
+    except ValueError as error:
+        reading.error(("state_dir",), str(error))
+        reading.raise_if_faulty()
+        raise
 
 
 class FileSource:
