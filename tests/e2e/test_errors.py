@@ -38,6 +38,7 @@ ELSEWHERE = {
     "client_closed_request": "test_openai_client.py and test_records.py: nobody is there to read it",
     "response_not_found": "test_kept_responses.py: it takes a provider that keeps some",
     "passthrough_not_allowed": "test_passthrough.py: it takes a provider that admits something",
+    "provider_credential_missing": "test_credentials.py: it takes a provider whose tokens expire",
     "provider_pool_exhausted": "tests/gateway/dataplane/test_pipeline.py: it takes 4,096 waiting requests",
 }
 """Codes that no exchange of this file can show, and where they are shown."""

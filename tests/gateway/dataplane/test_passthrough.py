@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from _fastpath.wheel import now_ns
+from gateway.base.context import Credential
 from gateway.base.errors import PROVIDER_BUSY, GatewayError
 from gateway.base.snapshot import Budget, Key, Limits, Model, Passage, ProviderKind, Target
 from tests.support.rig import PRICE, SECRET, FakeExchange, Rig, response_head
@@ -126,6 +128,16 @@ def test_a_header_that_is_the_providers_own_is_not_the_callers_to_set(rig: Rig) 
     rig.ask(b"", path="/headed/files", method="GET", headers={b"openai-beta": b"theirs"})
     assert rig.connection("headed").request.lower().count(b"openai-beta") == 1
     assert request_of(rig, "headed")[1]["OpenAI-Beta"] == "ours"
+
+
+def test_a_token_that_expires_is_shown_while_it_lasts(rig: Rig) -> None:
+    entry = rig.compiled.providers["google"]
+    credential = entry.free.credential = entry.unpriced.credential = Credential()
+    got = rig.ask(b"", path="/google/files", method="GET")
+    assert (got.status, rig.record.code) == (503, "provider_credential_missing")
+    credential.line, credential.until_ns = b"authorization: Bearer token\r\n", now_ns() + 1_000_000_000
+    rig.ask(b"", path="/google/files", method="GET")
+    assert request_of(rig, "google")[1]["authorization"] == "Bearer token"
 
 
 # -- who may
