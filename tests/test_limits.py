@@ -23,7 +23,8 @@ NO_BOUNDS = re.compile(
     r"""(?x) .*\.( EXIT_\w+ | G_\w+ | ROLE_\w+ | STARTING | SERVING | DRAINING | RETIRING      # codes and places
     | FORMAT | LAYOUT | LAYOUT_VERSION | _CRC32C | _LOCAL | _PROXY | _FIXED_BYTES | _UNUSED | _PR_SET_PDEATHSIG
     | NS_PER_MS | MS | _MS | _S | _MILLION | NANO_USD | _?NEVER_S | FAR_S | ONE              # units
-    | TOKENS_(A|OF)_\w+ | MARGIN | COUNTING_ERROR | ENDLESS_TOKENS | CHARS_A_TOKEN | EXPECTED_OUTPUT                             # estimates
+    | TOKENS_(A|OF)_\w+ | PIXELS_OF_\w+ | STREAMED_BYTES_A_TOKEN | MARGIN | COUNTING_ERROR | ENDLESS_TOKENS | CHARS_A_TOKEN   # estimates
+    | EXPECTED_OUTPUT
     | PEPPER_BYTES | TOKEN_BYTES | _NAME_BYTES | _\w+_DIGITS                          # sizes of what is made
     | MAX_KNOWN_BYTES | MAX_GOVERNED_BYTES | OWN_PREFIX_BYTES | LIMIT_LINES_BYTES | ESCAPED_BYTES | NUMBER_BYTES | DEAD_BYTES | PAGE_BYTES
     | SINGLE_BYTES | MAX_TOKEN                          # lengths of known texts

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 
 @cython.final
 cdef class Usage:
-    cdef public int64_t input, output, cache_read, cache_write, reasoning, input_audio, output_audio
+    cdef public int64_t input, output, cache_read, cache_write, reasoning, input_audio, output_audio, calls
     cdef public bint estimated
 
 cpdef Usage charged(Usage told, int64_t prompt, int64_t made, int64_t media, bint complete)

@@ -18,6 +18,8 @@ class Usage:
     output_audio: int
     estimated: bool
     """Counted by us, in whole or in part, because the provider told nothing that can be true."""
+    calls: int
+    """How often the price of a call is charged: the search units of a rerank."""
 
     def __init__(
         self,
@@ -29,6 +31,7 @@ class Usage:
         input_audio: int = 0,
         output_audio: int = 0,
         estimated: bool = False,
+        calls: int = 1,
     ) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...
     __hash__: None  # type: ignore[assignment]

@@ -13,14 +13,14 @@ cdef extern from * nogil:
     #define TW_MOST_NANO_USD ((int64_t)1 << 56)
     static inline tw_wide tw_times(int64_t a, int64_t b) { return (tw_wide)a * b; }
     /* A sum of prices a million, rounded up to whole ones, and what a request costs beside them. */
-    static inline int64_t tw_total(tw_wide millionths, int64_t base) {
+    static inline int64_t tw_total(tw_wide millionths, tw_wide base) {
         tw_wide whole = millionths / 1000000 + (millionths % 1000000 > 0) + base;
         return whole > TW_MOST_NANO_USD ? TW_MOST_NANO_USD : whole < 0 ? 0 : (int64_t)whole;
     }
     """
     ctypedef long long wide "tw_wide"    # of 128 bits
     wide times "tw_times" (int64_t a, int64_t b) noexcept
-    int64_t total "tw_total" (wide millionths, int64_t base) noexcept
+    int64_t total "tw_total" (wide millionths, wide base) noexcept
 
 
 MOST_NANO_USD = 1 << 56
@@ -33,6 +33,9 @@ cdef enum:
 cdef class Usage:
     __hash__ = None
 
+    def __cinit__(self):
+        self.calls = 1
+
     def __init__(
         self,
         int64_t input=0,
@@ -43,6 +46,7 @@ cdef class Usage:
         int64_t input_audio=0,
         int64_t output_audio=0,
         bint estimated=False,
+        int64_t calls=1,
     ):
         self.input = input
         self.output = output
@@ -52,6 +56,7 @@ cdef class Usage:
         self.input_audio = input_audio
         self.output_audio = output_audio
         self.estimated = estimated
+        self.calls = calls
 
     def __eq__(self, other):
         return isinstance(other, Usage) and counts(self) == counts(other)
@@ -63,7 +68,7 @@ cdef class Usage:
 cdef tuple counts(Usage usage):
     return (
         usage.input, usage.output, usage.cache_read, usage.cache_write, usage.reasoning, usage.input_audio,
-        usage.output_audio, usage.estimated,
+        usage.output_audio, usage.estimated, usage.calls,
     )
 
 
@@ -114,8 +119,8 @@ cdef class Rates:
             + apart(usage.cache_write, self.cache_write, self.input)
             + apart(usage.input_audio, self.input_audio, self.input)
             + apart(usage.output_audio, self.output_audio, self.output),
-            self.request_nano_usd,
+            times(self.request_nano_usd, usage.calls),
         )
 
     cpdef int64_t most(self, int64_t input, int64_t output) noexcept:
-        return total(times(self.input, input) + times(self.output, output), self.request_nano_usd)
+        return total(times(self.input, input) + times(self.output, output), times(self.request_nano_usd, 1))

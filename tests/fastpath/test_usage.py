@@ -40,6 +40,8 @@ def test_a_call_costs_the_exact_sum_rounded_up(
     parts = ((cached, read, input_), (written, write, input_), (audio, heard, input_), (spoken, said, output))
     exact = plain + sum(tokens * (own - whole) for tokens, own, whole in parts if own >= 0)
     assert rates.cost(usage) == max(0, min(MOST, base + ceil(Fraction(exact, 1_000_000))))
+    usage.calls = 3
+    assert rates.cost(usage) == max(0, min(MOST, 3 * base + ceil(Fraction(exact, 1_000_000))))
     assert rates.most(prompt, answer) == min(MOST, base + ceil(Fraction(plain, 1_000_000)))
 
 
@@ -57,7 +59,7 @@ def test_equal_counts_are_equal_usage() -> None:
     assert Usage(1, 2, estimated=True) == Usage(1, 2, estimated=True)
     assert Usage(1, 2) != Usage(1, 2, estimated=True)
     assert Usage(1, 2) != (1, 2)
-    assert repr(Usage(1, 2)) == "Usage(1, 2, 0, 0, 0, 0, 0, False)"
+    assert repr(Usage(1, 2)) == "Usage(1, 2, 0, 0, 0, 0, 0, False, 1)"
 
 
 @pytest.mark.parametrize(

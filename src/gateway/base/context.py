@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -16,7 +16,7 @@ from _fastpath.sse import EventScanner
 from _fastpath.upstream import UpstreamConnection
 from _fastpath.usage import Rates, Usage
 from gateway.base.calibration import Calibration
-from gateway.base.dialect import Dialect, Framing, ProviderDialect
+from gateway.base.dialect import Codec, Dialect, Errors, Framing, Operation, ProviderCodec, ProviderDialect
 from gateway.base.image_tokens import cost_of_model
 from gateway.base.messages import Lost
 from gateway.base.ports import Exchange
@@ -47,6 +47,17 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Its answers are read by kernels of their own, as they pass."""
     translates: bool = False
     """Providers of other dialects can answer it, too."""
+    operation: Operation = "conversation"
+    codec: Codec | None = None
+    """How its dialect speaks of the operation; None: that is the dialect itself."""
+    errors: Errors | None = None
+    """How its errors are told; None: as the dialect tells them."""
+    follow: Callable[[Any], Follows] | None = None
+    """Makes what reads its answers, of the reading's `request`, where none of them is translated and no kernel knows them."""
+    free: bool = False
+    """It costs nothing where no price says otherwise."""
+    rename: Callable[[bytes, str], bytes] | None = None
+    """Writes the model's name into a body of which the reading does not tell all places where one stands."""
     count: Callable[[int], bytes] | None = None
     """It counts tokens, which costs nothing: this writes the answer where it is counted here."""
     withheld: tuple[str, ...] = ()
@@ -56,6 +67,15 @@ class Endpoint(msgspec.Struct, frozen=True):
     carried: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of the caller that go on to a provider of the same dialect, in lower case, and what is sent where the caller sent none; b"" for
     nothing."""
+
+
+class Operated(msgspec.Struct, frozen=True):
+    """How a kind of provider answers what is no conversation."""
+
+    operation: Operation
+    endpoint: str
+    """That answers what is translated."""
+    codec: ProviderCodec
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -87,6 +107,15 @@ class Kind(msgspec.Struct, frozen=True):
     """Makes of a request of its dialect what it takes: fit(name of the endpoint, body, model, the caller's `anthropic-version` or b"")."""
     keeps: frozenset[bytes] = frozenset()
     """Headers of the caller that do not go on to it although their dialect is its own."""
+    operations: tuple[Operated, ...] = ()
+    """What else it answers in translation."""
+
+    def answering(self, operation: Operation, stream: bool) -> tuple[str, ProviderCodec] | None:
+        """(the endpoint that answers it, how that is spoken to); None where it has none."""
+        if operation == "conversation":
+            name = (stream and self.conversation_stream) or self.conversation
+            return (name, self.dialect) if name else None
+        return next(((each.endpoint, each.codec) for each in self.operations if each.operation == operation), None)
 
 
 class Quirks(Protocol):
@@ -140,15 +169,47 @@ class ResponseIds(Protocol):
         """(the provider's own id, the provider); None where the owner has no such response."""
 
 
-class Follows(Protocol):
-    """Reads the answer to a request: `gateway.codec.translation.Follows`."""
+class Meter(Protocol):
+    """Counts an answer that goes on as it comes: `gateway.codec.passing`."""
+
+    def feed(self, data: bytes) -> None: ...
+    def usage(self, prompt: int, complete: bool) -> Usage:
+        """What is charged for what has come.
+
+        Args:
+            prompt: tokens that were counted of the prompt.
+        """
+
+
+class ReadFollows(Protocol):
+    """Reads the answer to a request, which is collected where it is no stream: `gateway.codec.translation.Follows`."""
 
     @property
     def stream_type(self) -> bytes:
         """What the content type of a stream begins with."""
 
-    def answer(self, body: bytes) -> WholeAnswer: ...
-    def scanner(self) -> EventScanner: ...
+    @property
+    def passes(self) -> Literal[False]: ...
+    def answer(self, body: bytes) -> WholeAnswer:
+        """Raises AnswerError."""
+
+    def scanner(self) -> EventScanner | None:
+        """None where no stream answers the request."""
+
+
+class PassingFollows(Protocol):
+    """Counts the answer to a request, which goes on as it comes: `gateway.codec.passing.Passing`."""
+
+    @property
+    def stream_type(self) -> bytes: ...
+    @property
+    def passes(self) -> Literal[True]: ...
+    def meter(self) -> Meter: ...
+    def scanner(self) -> EventScanner | None:
+        """As above."""
+
+
+Follows: TypeAlias = ReadFollows | PassingFollows
 
 
 class Signing(Protocol):

@@ -14,12 +14,15 @@ carry, both by the path at which the caller wrote them, as well as that is known
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, DialectName, Event, Lost, Request
+
+Operation: TypeAlias = Literal["conversation", "embedding"]
+"""What is asked for: each has a canonical form of its own."""
 
 
 class AnswerError(ValueError):
@@ -95,6 +98,39 @@ class Framing(msgspec.Struct, frozen=True):
     """For each stream anew."""
 
 
+class ProviderCodec(Protocol):
+    """How a provider's dialect speaks of one operation: whole requests and whole answers of its canonical form (`gateway.base.embedding`).
+
+    A `ProviderDialect` is that of conversations, and more.
+    """
+
+    def write_request(self, request: Any, lost: Lost) -> bytes:
+        """As `ProviderDialect.write_request`."""
+
+    def read_answer(self, body: bytes) -> Any:
+        """Raises AnswerError."""
+
+
+class Codec(ProviderCodec, Protocol):
+    """The same of a dialect that callers speak, too."""
+
+    def read_request(self, body: bytes, lost: Lost) -> Any:
+        """As `CallerDialect.read_request`."""
+
+    def write_answer(self, answer: Any, request: Any) -> bytes:
+        """A whole answer for a caller; raises AnswerError where it can be none to this request."""
+
+
+class Errors(Protocol):
+    """How callers are told of errors."""
+
+    def write_error(self, fault: Fault, message: str, param: str | None = None, code: str | None = None) -> bytes:
+        """The body of an error; `code` is the provider's own."""
+
+    def write_error_event(self, fault: Fault, message: str, param: str | None = None) -> bytes:
+        """The same as an event of a stream that has begun, where no writer has a word in it."""
+
+
 class ProviderDialect(Protocol):
     """One way in which providers speak."""
 
@@ -117,7 +153,7 @@ class ProviderDialect(Protocol):
         """What a provider's error says, whatever its shape. Never raises."""
 
 
-class CallerDialect(Protocol):
+class CallerDialect(Errors, Protocol):
     """One way in which callers speak."""
 
     @property
@@ -138,12 +174,6 @@ class CallerDialect(Protocol):
         """
 
     def stream_writer(self, request: Request) -> StreamWriter: ...
-
-    def write_error(self, fault: Fault, message: str, param: str | None = None, code: str | None = None) -> bytes:
-        """The body of an error; `code` is the provider's own."""
-
-    def write_error_event(self, fault: Fault, message: str, param: str | None = None) -> bytes:
-        """The same as an event of a stream that has begun, where no writer has a word in it."""
 
 
 class Dialect(CallerDialect, ProviderDialect, Protocol):

@@ -84,7 +84,7 @@ ENDPOINT_NOT_SERVED = _fault(
     400,
     _INVALID,
     _CALLER,
-    "No provider of this model has the endpoint: a text completion or an embedding, asked of a kind that has none.",
+    "No provider of this model has the endpoint: a text completion, an embedding, an image, asked of a kind that has none.",
 )
 MODEL_CANNOT_SERVE = _fault(
     "model_cannot_serve",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from _fastpath.jsonscan import ScanError
 from gateway.base.errors import DUPLICATE_KEY, INVALID_JSON, INVALID_VALUE, JSON_TOO_DEEP, GatewayError
 
@@ -27,3 +29,10 @@ def scan_fault(error: ScanError) -> GatewayError:
     if error.kind == "not_object":
         return GatewayError(INVALID_JSON, f"The body must be one JSON object ({at}).")
     return GatewayError(INVALID_JSON, f"The body is not valid JSON ({at}).")
+
+
+def validation_fault(error: msgspec.ValidationError) -> GatewayError:
+    """msgspec says "Expected `str`, got `int` - at `$.messages[0].role`"."""
+    what, _, where = str(error).partition(" - at ")
+    param = where.strip("`").removeprefix("$.").removeprefix("$") or None
+    return GatewayError(INVALID_VALUE, f"{what}{f' in {param!r}' if param else ''}.", param=param)

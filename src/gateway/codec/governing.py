@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from _fastpath.cachekey import CacheKeys
 from _fastpath.chat import (
@@ -24,6 +25,7 @@ from _fastpath.chat import (
     Reading,
 )
 from _fastpath.jsonscan import ScanError, scan
+from gateway.base.embedding import EmbedRequest
 from gateway.base.errors import INVALID_VALUE, MISSING_MODEL, GatewayError
 from gateway.base.image_tokens import HEAD_CHARS, size_of
 from gateway.base.image_tokens import Image as ImageSize
@@ -60,8 +62,9 @@ class Asked:
 
     __slots__ = ("lost", "request")
 
-    def __init__(self, request: Request, lost: Lost) -> None:
+    def __init__(self, request: Any, lost: Lost) -> None:
         self.request = request
+        """In the canonical form of what is asked for."""
         self.lost = lost
         """What the reader did not know."""
 
@@ -79,7 +82,7 @@ def read_governed(
     Raises:
         GatewayError: not one JSON object, a duplicate key, a wrong type, no model.
     """
-    start, end, close = _checked(body)
+    start, end, close = checked(body)
     lost = Lost()
     request = read(body, lost)
     if model is not None:
@@ -96,14 +99,28 @@ def read_governed(
     return reading
 
 
-def read_asked(read: Callable[[bytes, Lost], Request], body: bytes) -> Asked:
+def read_governed_embedding(read: Callable[[bytes, Lost], EmbedRequest], body: bytes, *, model: str) -> Reading:
+    """The same of a request for embeddings, whose model stands in the path. Raises GatewayError."""
+    start, end, close = checked(body)
+    lost = Lost()
+    request = read(body, lost)
+    request.model = model
+    reading = Reading(model, start, end, close)
+    reading.include_usage = True
+    reading.request = Asked(request, lost)
+    reading.max_output_tokens = 0
+    _Prompt(reading).embed(request)
+    return reading
+
+
+def read_asked(read: Callable[[bytes, Lost], Any], body: bytes) -> Asked:
     """A request that was governed natively, in its canonical form. Raises GatewayError."""
-    _checked(body)
+    checked(body)
     lost = Lost()
     return Asked(read(body, lost), lost)
 
 
-def _checked(body: bytes) -> tuple[int, ...]:
+def checked(body: bytes) -> tuple[int, ...]:
     """Where the value of `model` stands (-1, -1 where there is none), and the closing brace. Raises GatewayError."""
     try:
         spans = scan(body, (b"model",), MAX_DEPTH, MAX_CONTAINERS)
@@ -153,10 +170,19 @@ class _Prompt:
             reading.texts.append(bytes(request.output.schema))
         if request.output is not None and request.output.kind == "json_schema":
             reading.needs |= NEEDS_JSON_SCHEMA
+        self._note_images()
+
+    def embed(self, request: EmbedRequest) -> None:
+        for each in request.inputs:
+            self._text(each.title)
+            self._blocks(each.blocks)
+        self._note_images()
+
+    def _note_images(self) -> None:
         if self._images:
-            reading.needs |= NEEDS_IMAGE
-            reading.images = self._images[:MAX_IMAGES]
-            reading.more_images = len(self._images) - len(reading.images)
+            self._reading.needs |= NEEDS_IMAGE
+            self._reading.images = self._images[:MAX_IMAGES]
+            self._reading.more_images = len(self._images) - len(self._reading.images)
 
     def _text(self, text: str) -> None:
         if text:

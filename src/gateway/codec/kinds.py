@@ -1,14 +1,14 @@
 """The kinds of providers, and what each answers in its own dialect.
 
-Sources: API references of OpenAI ("Chat", "Completions", "Embeddings", "Responses"), Anthropic ("Messages", "Count Message tokens",
-"Versioning", "Claude on Vertex AI"), Google ("generateContent", "countTokens"; the key as `x-goog-api-key`; of Vertex AI
-"publishers.models"), Microsoft ("Azure OpenAI in Azure AI Foundry Models": the v1 API and dated versions), Amazon ("Converse",
-"ConverseStream", "Amazon Bedrock API keys").
+Sources: API references of OpenAI ("Chat", "Completions", "Embeddings", "Responses", "Moderations", "Images", "Audio"), Cohere ("Rerank"),
+Anthropic ("Messages", "Count Message tokens", "Versioning", "Claude on Vertex AI"), Google ("generateContent", "countTokens", "Embeddings"; the key
+as `x-goog-api-key`; of Vertex AI "publishers.models"), Microsoft ("Azure OpenAI in Azure AI Foundry Models": the v1 API and dated versions),
+Amazon ("Converse", "ConverseStream", "Amazon Bedrock API keys").
 """
 
 from __future__ import annotations
 
-from gateway.base.context import Kind
+from gateway.base.context import Kind, Operated
 from gateway.base.snapshot import ProviderKind
 from gateway.codec.dialects import anthropic, bedrock, gemini, openai_chat
 from gateway.codec.framing import EVENT_STREAM
@@ -18,14 +18,19 @@ _OPENAI_PATHS = (
     ("completions", "/completions"),
     ("embeddings", "/embeddings"),
     ("responses", "/responses"),
+    ("images", "/images/generations"),
+    ("speech", "/audio/speech"),
 )
+
+_OPENAI_OPERATIONS = (Operated("embedding", "embeddings", openai_chat.EMBEDDINGS),)
 
 KINDS: dict[ProviderKind, Kind] = {
     "openai": Kind(
         "openai",
         openai_chat.DIALECT,
-        _OPENAI_PATHS,
+        (*_OPENAI_PATHS, ("moderations", "/moderations"), ("rerank", "/rerank")),
         conversation="chat",
+        operations=_OPENAI_OPERATIONS,
     ),
     "azure": Kind(
         "azure",
@@ -38,6 +43,7 @@ KINDS: dict[ProviderKind, Kind] = {
         ),
         conversation="chat",
         credential="api-key: {}",
+        operations=_OPENAI_OPERATIONS,
     ),
     "anthropic": Kind(
         "anthropic",
@@ -55,10 +61,13 @@ KINDS: dict[ProviderKind, Kind] = {
             ("generate", "/models/{model}:generateContent"),
             ("generate_stream", "/models/{model}:streamGenerateContent?alt=sse"),
             ("gemini_count_tokens", "/models/{model}:countTokens"),
+            ("embed_content", "/models/{model}:embedContent"),
+            ("batch_embed_contents", "/models/{model}:batchEmbedContents"),
         ),
         conversation="generate",
         conversation_stream="generate_stream",
         credential="x-goog-api-key: {}",
+        operations=(Operated("embedding", "batch_embed_contents", gemini.BATCH_EMBED_CONTENTS),),
     ),
     "bedrock": Kind(
         "bedrock",

@@ -16,6 +16,7 @@ import hmac
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
@@ -177,7 +178,9 @@ class _KeptScanner(TaggingScanner):
 
 
 class KeptFollows:
-    """`gateway.base.context.Follows` of a request for what is kept of a response."""
+    """`gateway.base.context.ReadFollows` of a request for what is kept of a response."""
+
+    passes: Literal[False] = False
 
     def __init__(self, dialect: Dialect, tagging: Tagging, response_id: str) -> None:
         self._dialect = dialect

@@ -7,19 +7,22 @@ whole events only, and what must be accounted for is told in the scanner's own f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from _fastpath.sse import EventScanner
 from _fastpath.usage import Usage
 from gateway.base.dialect import (
     AnswerError,
     CallerDialect,
+    Codec,
     Framing,
+    ProviderCodec,
     ProviderDialect,
     StreamEvents,
     StreamReader,
     StreamWriter,
 )
+from gateway.base.embedding import EmbedAnswer, EmbedRequest
 from gateway.base.messages import (
     Answer,
     Audio,
@@ -158,6 +161,7 @@ class Follows:
     """
 
     __slots__ = ("_caller", "_framing", "_name", "_provider", "_request")
+    passes: Literal[False] = False
 
     def __init__(
         self,
@@ -195,6 +199,42 @@ class Follows:
         writer = self._caller.stream_writer(request) if self._caller is not None else None
         began = Began(self._name, request.model)
         return AnswerScanner(self._framing.begin(), self._provider.stream_reader(), writer, began)
+
+
+class FollowsEmbedding:
+    """The answer to a request for embeddings.
+
+    Args:
+        provider: how it comes.
+        caller: how it must leave; None where that is the same.
+        request: as the caller asked.
+        counted: tokens of its inputs, for a caller who is to be told of them where the provider tells none.
+    """
+
+    __slots__ = ("_caller", "_counted", "_provider", "_request")
+    passes: Literal[False] = False
+    stream_type = SERVER_SENT.content_type
+
+    def __init__(self, provider: ProviderCodec, caller: Codec | None, request: EmbedRequest, counted: int) -> None:
+        self._provider = provider
+        self._caller = caller
+        self._request = request
+        self._counted = counted
+
+    def answer(self, body: bytes) -> Whole:
+        """Reads a whole answer; raises AnswerError."""
+        answer: EmbedAnswer = self._provider.read_answer(body)
+        told, asked = answer.usage, len(self._request.inputs)
+        if len(answer.vectors) != asked:
+            raise AnswerError(f"{asked} inputs have {len(answer.vectors)} embeddings")
+        if self._caller is None:
+            return Whole(body, told, "", 0, 0)
+        if told is None:
+            answer.usage = Usage(self._counted, estimated=True)
+        return Whole(self._caller.write_answer(answer, self._request), told, "", 0, 0)
+
+    def scanner(self) -> None:
+        """No stream answers it."""
 
 
 def _produced(answer: Answer) -> tuple[int, int]:

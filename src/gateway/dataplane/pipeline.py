@@ -41,7 +41,7 @@ from gateway.base.errors import (
 from gateway.base.ports import Exchange
 from gateway.codec import listings
 from gateway.codec.dialects.openai_chat.errors import render_error
-from gateway.codec.endpoints import ENDPOINTS, dialect_of, find_endpoint
+from gateway.codec.endpoints import ENDPOINTS, errors_of, find_endpoint
 from gateway.codec.response_ids import ResponseIds
 from gateway.dataplane.kept_responses import KeptResponses
 from gateway.dataplane.passthrough import Passthrough
@@ -389,5 +389,6 @@ def _error_fields(ctx: Context, error: GatewayError) -> bytes:
 
 
 def _error_body(ctx: Context, error: GatewayError) -> bytes:
-    dialect = ctx.endpoint.dialect if ctx.endpoint is not None else dialect_of(ctx.exchange.path)
-    return dialect.write_error(error.fault, error.message, error.param, error.provider_code)
+    endpoint = ctx.endpoint
+    errors = (endpoint.errors or endpoint.dialect) if endpoint is not None else errors_of(ctx.exchange.path)
+    return errors.write_error(error.fault, error.message, error.param, error.provider_code)

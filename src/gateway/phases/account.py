@@ -105,7 +105,7 @@ class Accountant:
                 if target.rates.request_nano_usd and _counts_tokens(ctx):
                     ctx.cost_nano_usd = 0
             else:
-                ctx.unpriced = True
+                ctx.unpriced = ctx.endpoint is None or not ctx.endpoint.free
             if target.calibration is not None and ctx.counted_tokens:
                 self._learn(ctx, target.calibration, usage)
         plan, ctx.plan = ctx.plan, None

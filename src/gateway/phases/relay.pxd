@@ -18,6 +18,7 @@ cdef class Relay:
     cdef list _collected
     cdef AnswerCounter _counter
     cdef tuple _head
+    cdef object _meter
     cdef int _mode
     cdef EventScanner _scanner
     cdef Py_ssize_t _size
@@ -32,9 +33,10 @@ cdef class Relay:
     cdef bytes _error_event(self, fault, message, param)
     cdef _collect(self, bytes data, bint last)
     cdef _begin_passing(self)
+    @cython.locals(counter=AnswerCounter)
     cdef _pass(self, bytes data, bint last)
     cdef bint _is_stream(self, bytes content_type) except -1
-    cdef _begin_stream(self, bytes content_type)
+    cdef bint _begin_stream(self, bytes content_type) except -1
     @cython.locals(before=int64_t, out=bytes, scanner=EventScanner)
     cdef _stream(self, bytes data, bint last)
     cdef _end_stream(self, bytes out)

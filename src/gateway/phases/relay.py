@@ -3,7 +3,7 @@
 Theory. A relay is the sink of one attempt. What it does depends on the answer:
 
     respond   the whole body is at hand (or collected, up to COLLECT_BYTES): headers can tell what it cost
-    pass      a longer body that is no stream: its bytes go on as they come, past a counter
+    pass      a longer body that is no stream, or one that is never collected: its bytes go on as they come, past a counter
     stream    server-sent events: whole events go on as they come, past a scanner
     fault     an error of the provider: its body is collected, bounded, and told in the catalogue's terms
 
@@ -31,7 +31,7 @@ from _fastpath.sse import ChatScanner, EventScanner
 from _fastpath.usage import Usage, charged
 from _fastpath.wheel import now_ns
 from _fastpath.writer import Writer
-from gateway.base.context import Context
+from gateway.base.context import Context, Meter
 from gateway.base.dialect import AnswerError, type_named
 from gateway.base.errors import (
     CLIENT_CLOSED,
@@ -119,7 +119,7 @@ def _write_fields(ctx: Context, content_type: bytes) -> Writer:
 class Relay:
     """The sink of one attempt."""
 
-    __slots__ = ("_collected", "_counter", "_head", "_mode", "_scanner", "_size", "_steps", "ctx")
+    __slots__ = ("_collected", "_counter", "_head", "_meter", "_mode", "_scanner", "_size", "_steps", "ctx")
 
     def __init__(self, ctx: Context, steps: Steps) -> None:
         self.ctx = ctx
@@ -129,6 +129,7 @@ class Relay:
         self._size = 0
         self._head: tuple[int, bytes, int, tuple[bytes | None, bytes | None] | None] | None = None
         self._counter: AnswerCounter | None = None
+        self._meter: Meter | None = None
         self._scanner: EventScanner | None = None
 
     # -- what the connection reports
@@ -141,8 +142,8 @@ class Relay:
             return
         content_type = head.header(b"content-type") or b"application/json"
         if self._is_stream(content_type):
-            self._begin_stream(content_type)
-            self._stream(body, last=True)
+            if self._begin_stream(content_type):
+                self._stream(body, last=True)
         else:
             self._respond(status, content_type, body)
 
@@ -156,14 +157,16 @@ class Relay:
                 )
                 return
             if self._is_stream(content_type):
-                self._begin_stream(content_type)
-                if not more:
+                if self._begin_stream(content_type) and not more:
                     self.ctx.exchange.flush()
                 return
         told = self._told_in(head) if not 200 <= status < 300 else None
         self._head = (status, content_type, head.content_length, told)
         self._mode = _COLLECTING
-        if 200 <= status < 300 and head.content_length > COLLECT_BYTES and self.ctx.follows is None:
+        if not 200 <= status < 300:
+            return
+        follows = self.ctx.follows
+        if head.content_length > COLLECT_BYTES if follows is None else follows.passes:
             self._begin_passing()
 
     def on_data(self, data: bytes, last: bool) -> None:
@@ -199,7 +202,12 @@ class Relay:
     def _respond(self, status: int, content_type: bytes, body: bytes) -> None:
         ctx = self.ctx
         if ctx.follows is not None:
-            self._respond_read(status, body)
+            if ctx.follows.passes:
+                meter = ctx.follows.meter()
+                meter.feed(body)
+                self._answer(status, content_type, body, meter.usage(ctx.prompt_tokens, True))
+            else:
+                self._respond_read(status, body)
             return
         found = response_usage(body)
         if found is None:
@@ -213,7 +221,7 @@ class Relay:
     def _respond_read(self, status: int, body: bytes) -> None:
         """The same where no kernel knows the dialect, or the caller speaks another."""
         ctx = self.ctx
-        assert ctx.follows is not None and ctx.endpoint is not None
+        assert ctx.follows is not None and not ctx.follows.passes and ctx.endpoint is not None
         if ctx.endpoint.count is not None:
             self._answer(status, _JSON, body, Usage())
             return
@@ -276,7 +284,11 @@ class Relay:
         assert self._head is not None
         status, content_type, length, _ = self._head
         self._mode = _PASSING
-        self._counter = AnswerCounter()
+        if ctx.follows is None:
+            self._counter = AnswerCounter()
+        else:
+            assert ctx.follows.passes
+            self._meter = ctx.follows.meter()
         ctx.status = status
         ctx.exchange.start(status, response_fields(ctx, content_type), length)
         collected, self._collected = b"".join(self._collected), []
@@ -285,8 +297,12 @@ class Relay:
 
     def _pass(self, data: bytes, last: bool) -> None:
         ctx = self.ctx
-        assert self._counter is not None
-        self._counter.feed(data)
+        counter = self._counter
+        if counter is not None:
+            counter.feed(data)
+        else:
+            assert self._meter is not None
+            self._meter.feed(data)
         if not last:
             if not ctx.exchange.write(data):
                 self._hold()
@@ -303,14 +319,19 @@ class Relay:
         follows = self.ctx.follows
         return content_type.startswith(_EVENT_STREAM if follows is None else follows.stream_type)
 
-    def _begin_stream(self, content_type: bytes) -> None:
+    def _begin_stream(self, content_type: bytes) -> bool:
+        """False where no stream was asked for."""
         ctx = self.ctx
         if not content_type.startswith(_EVENT_STREAM):
             content_type = _EVENT_STREAM  # which is what every caller is told a stream in
-        self._mode = _STREAMING
         self._scanner = ChatScanner(ctx.hide_usage) if ctx.follows is None else ctx.follows.scanner()
+        if self._scanner is None:
+            self._fail(PROVIDER_PROTOCOL_ERROR, "It answered with a stream, which nobody asked for.", drop=True)
+            return False
+        self._mode = _STREAMING
         ctx.status = 200
         ctx.exchange.start(200, response_fields(ctx, content_type) + _STREAM_FIELDS)
+        return True
 
     def _stream(self, data: bytes, last: bool) -> None:
         ctx, scanner = self.ctx, self._scanner
@@ -389,6 +410,8 @@ class Relay:
             ctx.usage = self._usage_counted(
                 counter, usage_of(counter.usage) if counter.usage is not None else None, complete
             )
+        elif self._meter is not None:
+            ctx.usage = self._meter.usage(ctx.prompt_tokens, complete)
 
     def _told(self, scanner: EventScanner) -> Usage | None:
         if scanner.told is not None:

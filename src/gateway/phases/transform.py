@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from _fastpath.jsonscan import scan
 from _fastpath.wheel import now_ns
 from gateway.base.context import Context, ModelEntry, TargetEntry, field
+from gateway.base.embedding import EmbedRequest
 from gateway.base.errors import (
     ENDPOINT_NOT_SERVED,
     PROVIDER_CREDENTIAL_MISSING,
@@ -25,7 +27,7 @@ from gateway.codec.framing import SERVER_SENT
 from gateway.codec.governing import Asked, read_asked
 from gateway.codec.response_ids import ResponseIds, Tagging, TaggingFollows, owner_of
 from gateway.codec.signatures import MARK
-from gateway.codec.translation import Follows
+from gateway.codec.translation import Follows, FollowsEmbedding
 
 JOIN_BYTES = 65_536
 """Up to here head and body leave as one piece; beyond, the body is not copied."""
@@ -82,12 +84,17 @@ def build(ctx: Context) -> bytes | list[bytes]:
     if not endpoint.native:
         if endpoint.withheld:
             _check_withheld(endpoint.withheld, reading.request.lost)
-        if target.kind.dialect is endpoint.dialect and MARK in body and endpoint.translates:
+        if endpoint.codec is None and target.kind.dialect is endpoint.dialect and MARK in body and endpoint.translates:
             return _translated(ctx, target)
         head = _with_carried(ctx, target, _head_of(target, endpoint.name, reading.stream))
         if endpoint.kept:
             return _kept(ctx, target, head)
-        ctx.follows = Follows(endpoint.dialect, None, reading.request.request)
+        if endpoint.follow is not None:
+            ctx.follows = endpoint.follow(reading.request)
+        else:
+            ctx.follows = _follows(ctx, target, endpoint.codec or endpoint.dialect, None, reading.request.request)
+        if endpoint.rename is not None:
+            return _whole(ctx, target, head, b"", endpoint.rename(body, target.target.model))
         if target.kind.fit is not None:
             body, rewritten = target.kind.fit(endpoint.name, body, target.target.model, _version(ctx)), True
     if target.credential is not None:
@@ -223,32 +230,38 @@ def _translated(ctx: Context, target: TargetEntry) -> bytes:
     """
     endpoint, reading, model, kind = ctx.endpoint, ctx.reading, ctx.model, target.kind
     assert endpoint is not None and reading is not None and model is not None
-    if not (endpoint.translates and kind.conversation):
+    answering = kind.answering(endpoint.operation, reading.stream) if endpoint.translates else None
+    if answering is None:
         raise GatewayError(
             ENDPOINT_NOT_SERVED,
             f"The model {model.model.name!r} is served by {target.provider.name!r}, of the kind {kind.name!r}, which has no such endpoint.",
             param="model",
         )
+    name, codec = answering
     asked = _asked(ctx)
     request = _for_target(asked.request, target, _bound_within(target, model, ctx.prompt_tokens))
     lost = Lost()
-    body = kind.dialect.write_request(request, lost)
-    if target.quirks is not None:
+    body = codec.write_request(request, lost)
+    if target.quirks is not None and endpoint.operation == "conversation":
         body = target.quirks.fit(body, target.model_json, lost, ask_usage=False)
     ctx.dropped = _dropped(ctx, asked.lost, lost)
     ctx.hide_usage = False
-    asks = (request.stream and kind.conversation_stream) or kind.conversation
     if kind.fit is not None:
         version = _version(ctx) if kind.dialect is endpoint.dialect else b""
-        body = kind.fit(kind.conversation, body, target.target.model, version)
-    head, fields = target.heads[asks], kind.fields
+        body = kind.fit(name, body, target.target.model, version)
+    head, fields = target.heads[name], kind.fields
     if target.signings is not None:
-        fields += target.signings[asks].fields(body)
-    if kind.dialect is endpoint.dialect:
-        ctx.follows = Follows(endpoint.dialect, None, asked.request)
-        head, fields = _with_carried(ctx, target, _head_of(target, endpoint.name, request.stream)), b""
+        fields += target.signings[name].fields(body)
+    if codec is endpoint.dialect:
+        head, fields = _with_carried(ctx, target, _head_of(target, endpoint.name, reading.stream)), b""
+        ctx.follows = _follows(ctx, target, codec, None, asked.request)
     else:
-        ctx.follows = Follows(kind.dialect, endpoint.dialect, asked.request, kind.framing or SERVER_SENT, ctx.id)
+        ctx.follows = _follows(ctx, target, codec, endpoint.codec or endpoint.dialect, asked.request)
+    return _whole(ctx, target, head, fields, body)
+
+
+def _whole(ctx: Context, target: TargetEntry, head: bytes, fields: bytes, body: bytes) -> bytes:
+    """A request with a body that was written here."""
     trace = b"traceparent: %b\r\n" % child_span(ctx) if ctx.trace_id else b""
     lines = b"%b%b%b" % (fields, credential_line(target), trace)
     return b"%b%b%b%d\r\n\r\n%b" % (head[: -len(_LENGTH)], lines, _LENGTH, len(body), body)
@@ -260,7 +273,8 @@ def _asked(ctx: Context) -> Asked:
     assert reading is not None and endpoint is not None
     asked: Asked | None = reading.request
     if asked is None:
-        asked = reading.request = read_asked(endpoint.dialect.read_request, ctx.exchange.body)
+        codec = endpoint.codec or endpoint.dialect
+        asked = reading.request = read_asked(codec.read_request, ctx.exchange.body)
     return asked
 
 
@@ -272,8 +286,18 @@ def _bound_within(target: TargetEntry, model: ModelEntry, prompt_tokens: int) ->
     return min(most, max(known - prompt_tokens - prompt_tokens // COUNTING_ERROR, LEAST_BOUND))
 
 
-def _for_target(request: Request, target: TargetEntry, max_output_tokens: int) -> Request:
+def _follows(ctx: Context, target: TargetEntry, provider: Any, caller: Any, request: Any) -> Follows | FollowsEmbedding:
+    """What reads the answer: codecs of what the endpoint does, and what was asked in its canonical form."""
+    assert ctx.endpoint is not None
+    if ctx.endpoint.operation == "embedding":
+        return FollowsEmbedding(provider, caller, request, ctx.prompt_tokens)
+    return Follows(provider, caller, request, target.kind.framing or SERVER_SENT, ctx.id)
+
+
+def _for_target(request: Request | EmbedRequest, target: TargetEntry, max_output_tokens: int) -> Request | EmbedRequest:
     """As the target is asked: by the name that its provider knows, and with a bound where the dialect must have one."""
+    if not isinstance(request, Request):
+        return msgspec.structs.replace(request, model=target.target.model)
     bound = request.max_output_tokens
     if bound is None and target.kind.must_be_bounded:
         bound = max_output_tokens

@@ -52,6 +52,10 @@ def test_an_openai_provider_gets_its_credential_as_a_bearer() -> None:
         "chat": b"POST /v1/chat/completions HTTP/1.1",
         "completions": b"POST /v1/completions HTTP/1.1",
         "embeddings": b"POST /v1/embeddings HTTP/1.1",
+        "images": b"POST /v1/images/generations HTTP/1.1",
+        "speech": b"POST /v1/audio/speech HTTP/1.1",
+        "moderations": b"POST /v1/moderations HTTP/1.1",
+        "rerank": b"POST /v1/rerank HTTP/1.1",
     }
     assert b"authorization: Bearer sk-1" in heads["chat"]
 
@@ -74,6 +78,8 @@ def test_azures_deployments_stand_in_the_path_with_the_version() -> None:
         "chat": b"POST %b/chat/completions?api-version=2024-10-21 HTTP/1.1" % path,
         "completions": b"POST %b/completions?api-version=2024-10-21 HTTP/1.1" % path,
         "embeddings": b"POST %b/embeddings?api-version=2024-10-21 HTTP/1.1" % path,
+        "images": b"POST %b/images/generations?api-version=2024-10-21 HTTP/1.1" % path,
+        "speech": b"POST %b/audio/speech?api-version=2024-10-21 HTTP/1.1" % path,
     }
 
 

@@ -132,7 +132,7 @@ def test_a_header_that_is_the_providers_own_is_not_the_callers_to_set(rig: Rig) 
 
 def test_a_token_that_expires_is_shown_while_it_lasts(rig: Rig) -> None:
     entry = rig.compiled.providers["google"]
-    credential = entry.free.credential = entry.unpriced.credential = Credential()
+    credential = entry.free.credential = entry.unpriced.credential = Credential(lambda: None)
     got = rig.ask(b"", path="/google/files", method="GET")
     assert (got.status, rig.record.code) == (503, "provider_credential_missing")
     credential.line, credential.until_ns = b"authorization: Bearer token\r\n", now_ns() + 1_000_000_000

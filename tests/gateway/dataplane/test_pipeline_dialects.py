@@ -76,6 +76,15 @@ def test_tokens_are_counted_by_the_target_that_can(tmp_path: Path) -> None:
         assert json.loads(got.sent) == {"input_tokens": 14}
 
 
+@pytest.mark.parametrize("name", ["generateContentRequest", "generate_content_request"])
+def test_google_counts_for_the_model_that_it_knows_by_this_name(tmp_path: Path, name: str) -> None:
+    rig = rig_of(tmp_path, "gemini")
+    within = {"model": "models/m", "contents": [{"parts": [{"text": "Hi"}]}], "brand_new": 1}
+    rig.ask(json.dumps({name: within}).encode(), path="/v1beta/models/m:countTokens")
+    sent = json.loads(rig.connection("gemini").request.partition(b"\r\n\r\n")[2])
+    assert sent == {name: within | {"model": "models/upstream-gemini"}}
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_attempt_leaves_nothing_of_its_dialect_to_the_next(tmp_path: Path, stream: bool) -> None:
     rig = rig_of(tmp_path, "claude", "gpt", drop_params=("seed",))

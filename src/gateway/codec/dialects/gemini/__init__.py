@@ -1,8 +1,8 @@
-"""Gemini's dialect: generateContent, streamGenerateContent (`alt=sse`) and countTokens, of the Gemini API and of Vertex AI.
+"""Gemini's dialect: generateContent, streamGenerateContent (`alt=sse`), countTokens and embeddings, of the Gemini API and of Vertex AI.
 
     _wire            the shapes of the wire, and their sources
     _names           names in snake case, unknown fields            _body    a body, checked and decoded
-    _read_request    _write_request    _models                      _count   countTokens
+    _read_request    _write_request    _models                      _count   countTokens    _embed   embedContent, batchEmbedContents
     _answer          _stream_reader, _partial_args                  _stream_writer
     _parts           parts to blocks   _write_parts                 blocks to parts
     _media, _arguments, _signature, _schema, _citations, _logprobs, _usage, _finish     what those are made of
@@ -20,12 +20,25 @@ from gateway.base.errors import Fault
 from gateway.base.messages import Answer, Lost, Request
 
 from . import _answer, _errors, _read_request, _write_request
-from ._count import read_count, read_count_request, write_count, write_count_request
+from ._count import read_count, read_count_request, rename_counted, write_count, write_count_request
+from ._embed import BATCH_EMBED_CONTENTS, EMBED_CONTENT, BatchEmbedContents, EmbedContent
 from ._stream_reader import StreamReader
 from ._stream_writer import StreamWriter
 from ._vertex import for_vertex
 
-__all__ = ["DIALECT", "for_vertex", "read_count", "read_count_request", "write_count", "write_count_request"]
+__all__ = [
+    "BATCH_EMBED_CONTENTS",
+    "DIALECT",
+    "EMBED_CONTENT",
+    "BatchEmbedContents",
+    "EmbedContent",
+    "for_vertex",
+    "read_count",
+    "read_count_request",
+    "rename_counted",
+    "write_count",
+    "write_count_request",
+]
 
 
 class _Gemini:

@@ -13,8 +13,10 @@ import msgspec
 from gateway.base.dialect import AnswerError
 from gateway.base.errors import INVALID_VALUE, GatewayError
 from gateway.base.messages import Lost, Request
+from gateway.codec.raw import ABSENT
 
 from ._body import decode
+from ._names import renamed, resource
 from ._read_request import request_of
 from ._wire import count_decoder
 from ._write_request import body_of
@@ -51,10 +53,21 @@ def write_count_request(request: Request, lost: Lost, *, wrapped: bool = True) -
     whole = body_of(request, lost)
     body: dict[str, Any] = {name: whole[name] for name in _COUNTED if name in whole}
     if wrapped and len(body) > 1:
-        body = {"generateContentRequest": {"model": f"models/{request.model.removeprefix('models/')}", **body}}
+        body = {"generateContentRequest": {"model": resource(request.model), **body}}
     return msgspec.json.encode(body)
 
 
+def rename_counted(body: bytes, model: str) -> bytes:
+    """A body that was read, with the model's name where one stands: Google wants the path's in a request within."""
+    found = renamed(_object_decoder.decode(body), model)
+    for name in _WITHIN:
+        if found.get(name, ABSENT) != ABSENT:
+            found[name] = renamed(_object_decoder.decode(found[name]), model)
+    return msgspec.json.encode(found)
+
+
+_WITHIN = ("generateContentRequest", "generate_content_request")
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _COUNTED = ("contents", "systemInstruction", "tools", "toolConfig", "generationConfig")
 
 

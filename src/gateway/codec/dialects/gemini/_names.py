@@ -30,6 +30,16 @@ _ALONGSIDE = frozenset({"thought", "thoughtSignature", "mediaResolution"})
 """Fields of a part that are not its data."""
 
 
+def resource(model: str) -> str:
+    """What Google calls a model where it names one."""
+    return f"models/{model.removeprefix('models/')}"
+
+
+def renamed(fields: dict[str, Any], model: str) -> dict[str, Any]:
+    """The fields of an object with the model's name, where one stands among them."""
+    return fields | {"model": resource(model)} if "model" in fields else fields
+
+
 def camel(name: str) -> str:
     return _HUMP.sub(lambda match: match[1].upper(), name) if "_" in name else name
 

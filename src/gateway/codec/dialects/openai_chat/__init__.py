@@ -18,6 +18,7 @@ from gateway.base.dialect import ToldError
 from gateway.base.errors import Fault
 from gateway.base.messages import Answer, DialectName, Lost, Request
 from gateway.codec.dialects.openai_chat._answer import read_answer, write_answer
+from gateway.codec.dialects.openai_chat._embeddings import EMBEDDINGS
 from gateway.codec.dialects.openai_chat._request_reader import read_request
 from gateway.codec.dialects.openai_chat._request_writer import write_request
 from gateway.codec.dialects.openai_chat._stream_reader import ChatStreamReader
@@ -60,4 +61,4 @@ class Chat:
 
 DIALECT = Chat()
 
-__all__ = ["DIALECT"]
+__all__ = ["DIALECT", "EMBEDDINGS"]
