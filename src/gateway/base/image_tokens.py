@@ -123,8 +123,8 @@ _USUAL = tiles(85, 170)
 
 
 def cost_of_model(model: str) -> Cost:
-    """The formula of a model by its name, with or without `organisation/` before it."""
-    name = model.rpartition("/")[2]
+    """The formula of a model by its name, with or without `organisation/` before it, or Bedrock's `us.anthropic.`."""
+    name = model.rpartition("/")[2].rpartition("anthropic.")[2]
     return next((cost for prefix, cost in _COST_OF if name.startswith(prefix)), _USUAL)
 
 
