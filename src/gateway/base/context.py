@@ -170,7 +170,7 @@ class ResponseIds(Protocol):
 
 
 class Meter(Protocol):
-    """Counts an answer that goes on as it comes: `gateway.codec.passing`."""
+    """Counts an answer that goes on as it comes: `gateway.codec.metered`."""
 
     def feed(self, data: bytes) -> None: ...
     def usage(self, prompt: int, complete: bool) -> Usage:
@@ -197,8 +197,8 @@ class ReadFollows(Protocol):
         """None where no stream answers the request."""
 
 
-class PassingFollows(Protocol):
-    """Counts the answer to a request, which goes on as it comes: `gateway.codec.passing.Passing`."""
+class MeteredFollows(Protocol):
+    """Counts the answer to a request, which goes on as it comes: `gateway.codec.metered.Metered`."""
 
     @property
     def stream_type(self) -> bytes: ...
@@ -209,7 +209,7 @@ class PassingFollows(Protocol):
         """As above."""
 
 
-Follows: TypeAlias = ReadFollows | PassingFollows
+Follows: TypeAlias = ReadFollows | MeteredFollows
 
 
 class Signing(Protocol):

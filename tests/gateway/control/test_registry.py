@@ -66,7 +66,7 @@ def test_the_file_is_as_it_would_be_written() -> None:
 @pytest.mark.parametrize(
     ("provider", "model", "context_tokens", "max_output_tokens", "can", "cannot"),
     [
-        # Of the providers' own pages on these models.
+        # What the sources say together, of models that are known well.
         ("openai", "gpt-4o", 128_000, 16_384, "image tools parallel_tools structured_output", "audio"),
         ("openai", "gpt-4.1", 1_047_576, 32_768, "image tools structured_output", "audio"),
         ("openai", "gpt-5", 400_000, 128_000, "image tools structured_output reasoning", "audio"),

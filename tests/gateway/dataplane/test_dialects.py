@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.base.snapshot import Model, Price, Target
 from tests.support.rig import FakeExchange, Rig, response_head
 
@@ -104,3 +106,22 @@ def test_a_bound_is_sent_where_the_dialect_must_have_one(tmp_path: Path) -> None
     rig = rig_of(tmp_path, max_output_tokens=123)
     rig.ask(b'{"model":"m","messages":[{"role":"user","content":"Hello"}]}')
     assert sent(rig)[1]["max_tokens"] == 123
+
+
+@pytest.mark.parametrize(
+    ("known", "context", "text", "bound"),
+    [
+        (64_000, 0, "Hello", 64_000),
+        (64_000, 200_000, "Hello", 64_000),
+        (64_000, 60_000, "Hello", range(59_000, 60_000)),  # what the context has room for
+        (64_000, 3_000, "one two three four " * 700, 1_024),  # the least, however long the prompt
+    ],
+)
+def test_a_bound_that_nobody_named_is_the_longest_answer_that_has_room(
+    tmp_path: Path, known: int, context: int, text: str, bound: int | range
+) -> None:
+    target = Target("one", "upstream-m", price=PRICE, max_output_tokens=known, context_tokens=context)
+    rig = Rig(tmp_path, models=(Model("m", (target,), max_output_tokens=123),), kinds={"one": "anthropic"})
+    rig.ask(json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode())
+    got = sent(rig)[1]["max_tokens"]
+    assert got in bound if isinstance(bound, range) else got == bound

@@ -17,7 +17,7 @@ from gateway.base.context import Follows
 from gateway.base.dialect import AnswerError, ToldError
 from gateway.base.errors import INVALID_VALUE, Fault, GatewayError
 from gateway.codec.dialects.openai_chat.errors import provider_message, render_error_event
-from gateway.codec.passing import ReadWhole
+from gateway.codec.metered import ReadWhole
 from gateway.codec.plain import Plain, note_texts, read_plain
 from gateway.codec.raw import decode_leniently
 

@@ -17,7 +17,7 @@ from _fastpath.chat import MAX_CHOICES, MOST_TOKENS, Reading
 from _fastpath.usage import Usage, charged
 from gateway.base.context import Follows
 from gateway.base.errors import INVALID_VALUE, UNSUPPORTED_PARAMETER, GatewayError
-from gateway.codec.passing import Passing, PassingEvents
+from gateway.codec.metered import Metered, MeteredEvents
 from gateway.codec.plain import Plain, note_texts, read_plain
 
 _TOKENS = {"low": 272, "medium": 1_056}
@@ -83,7 +83,7 @@ def follow_generation(told: _Asked) -> Follows:
     """Reads the answer to such a request."""
     images = told.n or 1
     scanner = partial(_Events, images) if told.stream else None
-    return Passing(partial(_Meter, images * _tokens_of(told)), scanner)
+    return Metered(partial(_Meter, images * _tokens_of(told)), scanner)
 
 
 def _tokens_of(told: _Asked) -> int:
@@ -120,7 +120,7 @@ class _Meter:
         return charged(told, prompt, self._asked if told is None else 0, 0, complete)
 
 
-class _Events(PassingEvents):
+class _Events(MeteredEvents):
     """A stream: partial images, and each image when it is complete."""
 
     def __init__(self, images: int) -> None:

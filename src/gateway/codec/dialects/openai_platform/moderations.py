@@ -13,7 +13,7 @@ from _fastpath.chat import Reading
 from gateway.base.context import Follows
 from gateway.base.dialect import AnswerError
 from gateway.base.errors import INVALID_VALUE, GatewayError
-from gateway.codec.passing import ReadWhole
+from gateway.codec.metered import ReadWhole
 from gateway.codec.plain import Plain, note_texts, read_plain
 from gateway.codec.raw import decode_leniently
 

@@ -17,7 +17,7 @@ from _fastpath.chat import MOST_TOKENS, Reading
 from _fastpath.usage import Usage, charged
 from gateway.base.context import Follows
 from gateway.base.errors import INVALID_VALUE, GatewayError
-from gateway.codec.passing import Passing, PassingEvents
+from gateway.codec.metered import Metered, MeteredEvents
 from gateway.codec.plain import Plain, note_texts, read_plain
 
 _SIZES = {"pcm": 2_400, "wav": 2_400, "flac": 1_200, "mp3": 400, "aac": 200, "opus": 200}
@@ -68,7 +68,7 @@ def read_speech(body: bytes) -> Reading:
 def follow_speech(told: _Asked) -> Follows:
     """Reads the answer to such a request."""
     size = _SIZES.get(told.response_format or _DEFAULT, _SIZES[_DEFAULT])
-    return Passing(partial(_Meter, size), partial(_Events, size) if told.stream_format == "sse" else None)
+    return Metered(partial(_Meter, size), partial(_Events, size) if told.stream_format == "sse" else None)
 
 
 class _Meter:
@@ -85,7 +85,7 @@ class _Meter:
         return charged(None, prompt, 0, -(-self._size // self._bytes_a_token), complete)
 
 
-class _Events(PassingEvents):
+class _Events(MeteredEvents):
     """A stream: sound in base64, and at its end what was used."""
 
     def __init__(self, bytes_a_token: int) -> None:

@@ -1,6 +1,6 @@
 """Answers in the caller's own dialect of which no kernel knows what they used: bytes pass, and their usage is read.
 
-`ReadWhole` is for answers that are short, `Passing` for those that are not: sound, and images in base64, go on as they come.
+`ReadWhole` is for answers that are short, `Metered` for those that are not: sound, and images in base64, go on as they come.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ReadWhole:
         """No stream answers it."""
 
 
-class Passing:
+class Metered:
     """Follows an answer that goes on as it comes.
 
     Args:
@@ -61,7 +61,7 @@ class Passing:
         return self._scanner() if self._scanner is not None else None
 
 
-class PassingEvents(EventFollower):
+class MeteredEvents(EventFollower):
     """A stream that passes; a subclass reads its events by `note`, which sets `told`, `terminal`, `error` and what was produced."""
 
     def __init__(self) -> None:
