@@ -184,7 +184,7 @@ class Admission:
         """
         reading, model, endpoint = ctx.reading, ctx.model, ctx.endpoint
         assert reading is not None and model is not None and endpoint is not None
-        if not endpoint.translates:  # it counts, embeds or completes: none of it is a conversation
+        if endpoint.operation != "conversation" or not endpoint.translates:  # it counts, embeds or completes
             return
         as_it_stands = reading.request is None and not reading.needs & NEEDS_TOOLS
         exact = as_it_stands and self._counter.exactly(reading.texts, model.encoding) is not None
