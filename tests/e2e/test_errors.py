@@ -34,6 +34,8 @@ MESSAGES = [{"role": "user", "content": "Say hello."}]
 ELSEWHERE = {
     "unsupported_parameter": "test_dialects.py: it takes a provider of another dialect",
     "endpoint_not_served": "test_dialects.py: the same",
+    "model_cannot_serve": "test_capabilities.py: it takes models of which something is known",
+    "context_length_exceeded": "test_capabilities.py: the same",
     "internal_error": "tests/gateway/dataplane/test_pipeline.py: no request of a caller brings it about",
     "client_closed_request": "test_openai_client.py and test_records.py: nobody is there to read it",
     "response_not_found": "test_kept_responses.py: it takes a provider that keeps some",
