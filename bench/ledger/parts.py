@@ -50,7 +50,11 @@ PARTS: Final = (
         "the key's digest, and what it may do",
         "7gateway_6phases_12authenticate_13Authenticator_authenticate",
     ),
-    Part("parse body", "JSON of the request: what governs it", "7gateway_5codec_8dialects_11openai_chat_6native_read_chat"),
+    Part(
+        "parse body",
+        "JSON of the request: what governs it",
+        "7gateway_5codec_8dialects_11openai_chat_6native_read_chat",
+    ),
     Part("admit", "limits and budgets of key and team", "7gateway_6phases_5admit_9Admission_admit", ("count",)),
     Part("count", "tokens of the prompt", "9_fastpath_6tokens_8Encoding_#count_all"),
     Part("route", "a target of the model", "7gateway_6phases_5route_choose"),
@@ -68,7 +72,9 @@ PARTS: Final = (
         "7gateway_6phases_5relay_5Relay_#on_response",
         ("usage", "account"),
     ),
-    Part("usage", "JSON of the answer: what was used", "7gateway_5codec_8dialects_11openai_chat_6native_response_usage"),
+    Part(
+        "usage", "JSON of the answer: what was used", "7gateway_5codec_8dialects_11openai_chat_6native_response_usage"
+    ),
     Part("account", "prices, metrics and the usage record", "7gateway_9dataplane_8pipeline_8Pipeline_finish", ("log",)),
     Part("log", "a line of the log", "7gateway_8adapters_4logs_9LogWriter_request"),
 )

@@ -78,7 +78,7 @@ def ranker(node: Gateway) -> Iterator[Callable[..., Any]]:
 
 
 def answers(upstream: ScriptedUpstream, script: Script) -> None:
-    upstream.script(script, name="")
+    upstream.script(script, name="", a=script, claude=script)  # others may have left answers of these providers
 
 
 def asked(upstream: ScriptedUpstream) -> Any:

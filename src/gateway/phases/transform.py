@@ -94,7 +94,7 @@ def build(ctx: Context) -> bytes | list[bytes]:
         else:
             ctx.follows = _follows(ctx, target, endpoint.codec or endpoint.dialect, None, reading.request.request)
         if endpoint.rename is not None:
-            return _whole(ctx, target, head, b"", endpoint.rename(body, target.target.model))
+            body, rewritten = endpoint.rename(body, target.target.model), True
         if target.kind.fit is not None:
             body, rewritten = target.kind.fit(endpoint.name, body, target.target.model, _version(ctx)), True
     if target.credential is not None:
