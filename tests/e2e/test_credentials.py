@@ -229,7 +229,10 @@ def test_a_provider_without_a_token_is_answered_for_at_once(
             google.models.generate_content(model="gemini", contents="Hello")
         assert told.value.code == 503
         assert node.metric("throughway_provider_tokens_missing", provider="azure") == 1
-        (first, *_) = [line for line in node.log("credential.failed") if line["provider"] == "azure"]
+        first = wait_for(
+            "why, in the log",
+            lambda: next((x for x in node.log("credential.failed") if x["provider"] == "azure"), None),
+        )
         assert first["level"] == "error" and "AADSTS7000215" in first["error"]
         issuer.mode = "issue"
         wait_for("tokens", lambda: node.metric("throughway_provider_tokens_missing") == 0)
