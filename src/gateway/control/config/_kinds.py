@@ -595,7 +595,8 @@ class PresetRecord(Record, frozen=True, kw_only=True):
             return INVALID
         chosen = self.presets.get(values.get(self.preset, ""), {})
         assert isinstance(node, Mapping)
-        for name in self.needed:
+        misspelt = self.preset in node.pairs and self.preset not in values
+        for name in () if misspelt else self.needed:
             if name not in chosen and name not in node.pairs:
                 reading.error((*path, name), f"is missing; write {self.fields[name].kind.words()}")
         told = {name: value for name, value in chosen.items() if name == self.preset or name not in node.pairs}
