@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from _fastpath.sse import EventFollower
 from _fastpath.usage import Usage
@@ -62,23 +64,35 @@ class Metered:
 
 
 class MeteredEvents(EventFollower):
-    """A stream that passes; a subclass reads its events by `note`, which sets `told`, `terminal`, `error` and what was produced."""
+    """A stream that passes; a subclass reads its events by `note`. An event that nobody knows yet passes like any other.
 
-    def __init__(self) -> None:
+    Args:
+        decoder: of the events.
+    """
+
+    def __init__(self, decoder: msgspec.json.Decoder[Any]) -> None:
         super().__init__(MAX_EVENT_BYTES)
+        self._decode = decoder.decode
 
-    def note(self, data: bytes) -> None:
-        """One event's data; raises AnswerError."""
+    def note(self, event: Any, data: bytes) -> None:
+        """Sets `told`, `terminal`, `error` and what was produced by one event, of which `data` are the bytes; raises AnswerError."""
         raise NotImplementedError
 
     def feed(self, data: bytes) -> bytes:
         try:
             for _, payload in self.follow(data):
                 if not self.terminal:
-                    self.note(payload)
+                    self._read(payload)
             if self.oversized:
                 raise AnswerError(f"an event is longer than {MAX_EVENT_BYTES:,} bytes")
         except AnswerError as error:
             self.fault = str(error)
             return b""
         return self.passed
+
+    def _read(self, data: bytes) -> None:
+        try:
+            event = self._decode(data)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return
+        self.note(event, data)

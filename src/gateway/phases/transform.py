@@ -173,9 +173,7 @@ def _kept(ctx: Context, target: TargetEntry, head: bytes) -> bytes:
     tagging = Tagging(ids, owner_of(key), target.provider.name)
     ctx.hide_usage = False
     ctx.follows = TaggingFollows(endpoint.dialect, reading.request.request, tagging)
-    trace = b"traceparent: %b\r\n" % child_span(ctx) if ctx.trace_id else b""
-    lines = credential_line(target) + trace
-    return b"%b%b%b%d\r\n\r\n%b" % (head[: -len(_LENGTH)], lines, _LENGTH, len(body), body)
+    return _whole(ctx, target, head, b"", body)
 
 
 def _is_among(name: str, lost: Lost) -> bool:

@@ -124,18 +124,10 @@ class _Events(MeteredEvents):
     """A stream: partial images, and each image when it is complete."""
 
     def __init__(self, images: int) -> None:
-        super().__init__()
+        super().__init__(_event_decoder)
         self._due = images
 
-    def note(self, data: bytes) -> None:
-        try:
-            event = _event_decoder.decode(data)
-        except (
-            msgspec.DecodeError,
-            UnicodeError,
-            RecursionError,
-        ):  # an event that nobody knows yet passes like any other
-            return
+    def note(self, event: _Event, data: bytes) -> None:
         if event.b64_json:
             self.content_events += 1
             self.media_bytes += len(event.b64_json)

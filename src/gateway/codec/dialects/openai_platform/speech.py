@@ -89,18 +89,10 @@ class _Events(MeteredEvents):
     """A stream: sound in base64, and at its end what was used."""
 
     def __init__(self, bytes_a_token: int) -> None:
-        super().__init__()
+        super().__init__(_event_decoder)
         self._bytes_a_token = bytes_a_token
 
-    def note(self, data: bytes) -> None:
-        try:
-            event = _event_decoder.decode(data)
-        except (
-            msgspec.DecodeError,
-            UnicodeError,
-            RecursionError,
-        ):  # an event that nobody knows yet passes like any other
-            return
+    def note(self, event: _Event, data: bytes) -> None:
         if event.audio:
             self.content_events += 1
             self.media_bytes += len(event.audio) * 3 // 4 * STREAMED_BYTES_A_TOKEN // self._bytes_a_token
